@@ -1,0 +1,128 @@
+/**
+ * What a storage driver is.
+ *
+ * The core keeps records and decides; a driver keeps data and obeys. A driver takes no locks: the core never calls two
+ * methods at once for one base or one bundle, but many processes have the same room open. Every method may meet the
+ * leavings of a killed process. Everything is addressed by ids that the core has checked; a driver may use them in paths.
+ *
+ * Life cycle: `probe` a place (leaves nothing), `open` a room, then for each base `prepare` … `removeBase`, for each
+ * bundle `create` … `remove`.
+ */
+import type { EventSink } from '../events.js'
+import type { Tree } from '../tree/model.js'
+import type { ObjectReader } from '../store/objects.js'
+
+export type BaseId = string & { readonly __brand: 'BaseId' }
+/** Matches BUNDLE_ID of lib/store/bundle-id.ts. */
+export type BundleId = string & { readonly __brand: 'BundleId' }
+
+/** Where a store is or will be; exists and is writable while probing. */
+export interface ProbePlace {
+  readonly directory: string
+  readonly effectiveUid: number
+}
+
+export type Probe =
+  | { readonly usable: true; readonly notes: readonly string[] }
+  | { readonly usable: false; readonly feature: string; readonly found: string; readonly needed: string }
+
+/** What a driver has of the store. */
+export interface DriverRoom {
+  /** The driver's own directory, `drivers/<name>`; exists. */
+  readonly directory: string
+  readonly objects: ObjectReader
+  readonly events: EventSink
+}
+
+/** Facts that the core plans with; it never asks which driver it talks to. */
+export interface DriverTraits {
+  /** Whether bundles share a prepared base. Without, `create` gets the tree itself. */
+  readonly bases: boolean
+  /** Whether a rootfs is made by mounts, gone after a reboot. */
+  readonly mounts: boolean
+  /** Whether a limit in bytes can be held. */
+  readonly diskLimits: boolean
+  /** Whether it works without root. */
+  readonly rootless: boolean
+}
+
+export interface NearBase {
+  readonly id: BaseId
+  readonly tree: Tree
+}
+
+export interface BaseSpec {
+  readonly id: BaseId
+  readonly tree: Tree
+  readonly objects: ObjectReader
+  /** An existing base whose tree is close, to start from; null when there is none. */
+  readonly near: NearBase | null
+}
+
+export interface BaseUsage {
+  /** Bytes that the base itself takes, objects not counted. */
+  readonly bytes: number
+}
+
+export interface RootfsSpec {
+  readonly id: BundleId
+  /** Where the rootfs has to stand: an absolute path in a directory that nobody else can reach. Does not exist yet. */
+  readonly at: string
+  readonly base: BaseId | null
+  /** Loads the tree; for drivers without bases. Slow: merges the layers. */
+  readonly tree: () => Promise<Tree>
+  readonly objects: ObjectReader
+  /** Without it, owners and what needs root are set exactly or refused. */
+  readonly ignoreOwnership: boolean
+  readonly readOnly: boolean
+  readonly events: EventSink
+  readonly signal: AbortSignal
+}
+
+/** A mount as the runtime-spec writes it in config.json. */
+export interface Mount {
+  readonly destination: string
+  readonly type: string
+  readonly source: string
+  readonly options: readonly string[]
+}
+
+export interface Rootfs {
+  /** The mounts that make the rootfs; empty when `at` is simply a directory. */
+  readonly mounts: readonly Mount[]
+}
+
+export interface RootfsUsage {
+  /** Bytes of the image and of what was written. */
+  readonly totalBytes: number
+  /** Bytes that nobody shares. */
+  readonly exclusiveBytes: number
+  readonly limitBytes: number | null
+}
+
+export interface Driver {
+  readonly traits: DriverTraits
+  /** Makes the base durable and immutable; its id is new. */
+  prepare(base: BaseSpec, signal: AbortSignal): Promise<BaseUsage>
+  /** Also half a base. "Not there" is success. */
+  removeBase(id: BaseId): Promise<void>
+  /** A writable rootfs at `spec.at`, exact and synced when it returns. */
+  create(spec: RootfsSpec): Promise<Rootfs>
+  /** Unmounts and removes all the driver has of the bundle, and the rootfs at `at`; idempotent; never across a foreign mount. */
+  remove(id: BundleId, at: string): Promise<void>
+  mount?(id: BundleId, at: string): Promise<void>
+  unmount?(id: BundleId, at: string): Promise<void>
+  usage(id: BundleId, at: string): Promise<RootfsUsage>
+  listBases(): AsyncIterable<BaseId>
+  listBundles(): AsyncIterable<BundleId>
+}
+
+export interface DriverModule<Options = unknown> {
+  readonly api: 1
+  /** `[a-z0-9-]+`; also the name of its directory in the store. */
+  readonly name: string
+  /** @throws {UsageError} naming the key that is wrong */
+  parseOptions(raw: unknown): Options
+  probe(where: ProbePlace, options: Options): Promise<Probe>
+  open(room: DriverRoom, options: Options): Promise<Driver>
+}

@@ -1,0 +1,25 @@
+/**
+ * Caps on what a layer may ask for (hardening: everything from outside has a limit).
+ */
+export interface LayerLimits {
+  /** Bytes of one file, expanded. */
+  readonly maxFileBytes: number
+  /** Bytes of all files of one image, expanded. */
+  readonly maxTotalBytes: number
+  /** Entries of one image. */
+  readonly maxEntries: number
+  /** Bytes of one PAX header or GNU long name. */
+  readonly maxHeaderBytes: number
+  /** Directories below one another. */
+  readonly maxDepth: number
+}
+
+const GiB = 1024 ** 3
+
+export const DEFAULT_LIMITS: LayerLimits = {
+  maxFileBytes: 64 * GiB,
+  maxTotalBytes: 256 * GiB,
+  maxEntries: 8_000_000,
+  maxHeaderBytes: 1024 * 1024,
+  maxDepth: 2048, // PATH_MAX / 2: nothing deeper can be named by a path
+}

@@ -1,0 +1,55 @@
+/**
+ * Where images come from: each source is one implementation of ImageSource and one line in the table of open.ts.
+ *
+ * A source hands out bytes and says what they should be; verifying blobs is the work of the ingest that reads them.
+ * Manifests and configs are verified by the source (size and digest of the descriptor) before they are parsed.
+ */
+import type { DiffId, Digest } from '../digest.js'
+import type { EventSink } from '../events.js'
+import type { ImageConfig } from '../image/config.js'
+import type { Descriptor, Manifest } from '../image/manifest.js'
+import type { Platform } from '../image/platform.js'
+
+export interface ImageLayer {
+  /** Digest of the plain tar, from the config's rootfs.diff_ids. */
+  readonly diffId: DiffId
+  /** The blob: media type, digest and size of its (compressed) bytes. */
+  readonly descriptor: Descriptor
+}
+
+/** An image, resolved once: everything after goes by digest. */
+export interface ResolvedImage {
+  /** What the user asked for, in full form: `docker://registry-1.docker.io/library/alpine:latest`. */
+  readonly reference: string
+  /** Digest of the manifest bytes (of one made from the contents for sources without a manifest). */
+  readonly digest: Digest
+  readonly manifestBytes: Uint8Array
+  readonly manifest: Manifest
+  readonly configBytes: Uint8Array
+  readonly config: ImageConfig
+  /** Base first; as many as diff_ids. */
+  readonly layers: readonly ImageLayer[]
+}
+
+/** The bytes of a blob, not verified yet. A file region is read by the ingest itself, on its own thread. */
+export type BlobContent =
+  | { readonly kind: 'file'; readonly path: string; readonly offset: number; readonly length: number }
+  | { readonly kind: 'stream'; readonly chunks: AsyncIterable<Uint8Array> }
+
+export interface ResolveOptions {
+  readonly platform: Platform
+  readonly signal: AbortSignal
+}
+
+export interface SourceContext {
+  readonly events: EventSink
+  /** A private directory for temporary files, made on first use and removed by the caller. */
+  scratch(): Promise<string>
+}
+
+export interface ImageSource extends AsyncDisposable {
+  /** @throws {ImageError | RegistryError | AuthError | NotFoundError | IntegrityError} */
+  resolve(options: ResolveOptions): Promise<ResolvedImage>
+  /** Opens a layer of the image that resolve returned. May be called for several at once. */
+  openBlob(layer: ImageLayer, signal: AbortSignal): Promise<BlobContent>
+}
