@@ -12,7 +12,6 @@ export const EMPTY: ByteString = '' as ByteString
 /** The bytes of UTF-8 text. */
 export function byteString(text: string): ByteString {
   // Pure ASCII is the same in both forms, and nearly every name is ASCII.
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: the range is the point
   if (/^[\x00-\x7f]*$/.test(text)) return text as ByteString
   return Buffer.from(text, 'utf8').toString('latin1') as ByteString
 }

@@ -27,9 +27,16 @@ export const ERROR_CODES = {
     'store-unsafe',
     'record-damaged',
   ],
-  busy: ['lock-timeout', 'mount-busy'],
+  busy: ['lock-timeout', 'lock-lost', 'mount-busy', 'tree-changed'],
   exists: ['bundle-exists'],
-  'not-found': ['bundle-missing', 'image-missing', 'platform-missing', 'blob-missing', 'file-missing', 'object-missing'],
+  'not-found': [
+    'bundle-missing',
+    'image-missing',
+    'platform-missing',
+    'blob-missing',
+    'file-missing',
+    'object-missing',
+  ],
   auth: ['auth-required', 'auth-denied', 'auth-realm-refused'],
   registry: [
     'registry-unreachable',
@@ -269,9 +276,14 @@ export function isErrno(value: unknown, ...codes: string[]): value is ErrnoError
  */
 export function toGrootError(thrown: unknown, doing = 'Cannot finish the operation'): GrootError {
   if (isGrootError(thrown)) return thrown
-  if ((thrown as { name?: unknown } | null)?.name === 'AbortError') return new AbortedError(undefined, { cause: thrown })
+  if ((thrown as { name?: unknown } | null)?.name === 'AbortError')
+    return new AbortedError(undefined, { cause: thrown })
   if (isErrno(thrown)) {
-    const facts = { errno: thrown.code, syscall: thrown.syscall ?? null, path: thrown.path?.toString() ?? null }
+    const facts = {
+      errno: thrown.code,
+      syscall: thrown.syscall ?? null,
+      path: thrown.path?.toString() ?? null,
+    }
     const message = `${doing}: ${thrown.message}`
     if (thrown.code === 'EDQUOT') return new QuotaError('quota-exceeded', message, { facts, cause: thrown })
     const code = thrown.code === 'ENOSPC' ? 'disk-full' : 'system-call'

@@ -4,7 +4,12 @@
 import type { ErrorFacts } from './errors.js'
 
 export type GrootEvent =
-  | { readonly kind: 'image-resolved'; readonly reference: string; readonly digest: string; readonly layers: number }
+  | {
+      readonly kind: 'image-resolved'
+      readonly reference: string
+      readonly digest: string
+      readonly layers: number
+    }
   | { readonly kind: 'layer-known'; readonly diffId: string }
   | { readonly kind: 'layer-start'; readonly diffId: string; readonly bytes: number }
   | { readonly kind: 'layer-progress'; readonly diffId: string; readonly bytes: number; readonly of: number }

@@ -9,12 +9,13 @@
  * bundle `create` … `remove`.
  */
 import type { EventSink } from '../events.js'
-import type { Tree } from '../tree/model.js'
+import type { BaseId } from '../store/base-id.js'
+import type { BundleId } from '../store/bundle-id.js'
 import type { ObjectReader } from '../store/objects.js'
+import type { Tree } from '../tree/model.js'
 
-export type BaseId = string & { readonly __brand: 'BaseId' }
-/** Matches BUNDLE_ID of lib/store/bundle-id.ts. */
-export type BundleId = string & { readonly __brand: 'BundleId' }
+export type { BaseId } from '../store/base-id.js'
+export type { BundleId } from '../store/bundle-id.js'
 
 /** Where a store is or will be; exists and is writable while probing. */
 export interface ProbePlace {

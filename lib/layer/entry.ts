@@ -1,8 +1,10 @@
 /**
- * What the tar reader says of one archive member, and what the policy makes of it for the tree.
+ * What the tar reader says of one archive member. What the policy makes of it stands in tree/change.ts.
  */
 import type { ByteString } from '../bytes.js'
-import type { Inode, Xattrs } from '../tree/model.js'
+import type { Xattrs } from '../tree/model.js'
+
+export type { CleanPath, LayerChange } from '../tree/change.js'
 
 export type TarKind = 'file' | 'directory' | 'symlink' | 'hardlink' | 'char' | 'block' | 'fifo'
 
@@ -35,13 +37,3 @@ export interface TarEntry {
   /** Offset of the member's first header block in the plain tar, for messages. */
   readonly offset: number
 }
-
-/** A clean path below the root: components that are neither empty nor `.` nor `..`. Empty for the root itself. */
-export type CleanPath = readonly ByteString[]
-
-/** One change that a layer makes, in the layer's order. */
-export type LayerChange =
-  | { readonly kind: 'whiteout'; readonly parent: CleanPath; readonly name: ByteString }
-  | { readonly kind: 'opaque'; readonly path: CleanPath }
-  | { readonly kind: 'inode'; readonly path: CleanPath; readonly inode: Inode }
-  | { readonly kind: 'hardlink'; readonly path: CleanPath; readonly target: CleanPath }

@@ -43,7 +43,11 @@ export interface CreateRequest extends CallOptions {
   readonly insecureRegistries?: readonly string[]
   readonly credentials?: Credentials
   /** Caps on what the image may unpack to; see docs/security.md for the defaults. */
-  readonly limits?: { readonly maxFileBytes?: number; readonly maxTotalBytes?: number; readonly maxEntries?: number }
+  readonly limits?: {
+    readonly maxFileBytes?: number
+    readonly maxTotalBytes?: number
+    readonly maxEntries?: number
+  }
 }
 
 export interface MountInfo {

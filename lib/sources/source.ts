@@ -4,18 +4,14 @@
  * A source hands out bytes and says what they should be; verifying blobs is the work of the ingest that reads them.
  * Manifests and configs are verified by the source (size and digest of the descriptor) before they are parsed.
  */
-import type { DiffId, Digest } from '../digest.js'
+import type { Digest } from '../digest.js'
 import type { EventSink } from '../events.js'
 import type { ImageConfig } from '../image/config.js'
-import type { Descriptor, Manifest } from '../image/manifest.js'
+import type { ImageLayer } from '../image/layers.js'
+import type { Manifest } from '../image/manifest.js'
 import type { Platform } from '../image/platform.js'
 
-export interface ImageLayer {
-  /** Digest of the plain tar, from the config's rootfs.diff_ids. */
-  readonly diffId: DiffId
-  /** The blob: media type, digest and size of its (compressed) bytes. */
-  readonly descriptor: Descriptor
-}
+export type { ImageLayer }
 
 /** An image, resolved once: everything after goes by digest. */
 export interface ResolvedImage {
@@ -48,6 +44,11 @@ export interface SourceContext {
 }
 
 export interface ImageSource extends AsyncDisposable {
+  /**
+   * The reference in full form when it names its image by digest, so that it means the same for ever and a cached image
+   * needs no look at the source; absent otherwise.
+   */
+  readonly pinned?: string
   /** @throws {ImageError | RegistryError | AuthError | NotFoundError | IntegrityError} */
   resolve(options: ResolveOptions): Promise<ResolvedImage>
   /** Opens a layer of the image that resolve returned. May be called for several at once. */

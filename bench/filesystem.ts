@@ -1,0 +1,47 @@
+/**
+ * A filesystem of the benchmark's own: a new ext4 with a journal on a loop device with direct I/O, so that results do not
+ * depend on how old and how full the machine's own is, and contents are not cached twice.
+ */
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+export interface BenchFilesystem extends Disposable {
+  /** Where it is mounted. */
+  readonly path: string
+}
+
+/**
+ * Makes and mounts it. Needs root.
+ *
+ * @param parent where the image file goes; needs as much room as is written, and a filesystem that does direct I/O
+ * @param bytes size of the filesystem; the file is sparse
+ */
+export function makeFilesystem(parent: string, bytes: number): BenchFilesystem {
+  const directory = mkdtempSync(join(parent, 'groot-bench-'))
+  const undo: (() => void)[] = [() => rmSync(directory, { recursive: true, force: true })]
+  const dispose = () => {
+    for (let step = undo.pop(); step !== undefined; step = undo.pop()) step()
+  }
+  try {
+    const image = join(directory, 'ext4')
+    writeFileSync(image, '')
+    truncateSync(image, bytes)
+    call('mkfs.ext4', '-q', '-F', '-E', 'lazy_itable_init=0,lazy_journal_init=0', image)
+    const device = call('losetup', '--direct-io=on', '--find', '--show', image).trim()
+    undo.push(() => call('losetup', '--detach', device))
+    const path = join(directory, 'mounted')
+    mkdirSync(path)
+    call('mount', device, path)
+    // Also when something of a child that was stopped still stands in it.
+    undo.push(() => call('umount', '--lazy', path))
+    return { path, [Symbol.dispose]: dispose }
+  } catch (error) {
+    dispose()
+    throw error
+  }
+}
+
+function call(command: string, ...args: string[]): string {
+  return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
+}

@@ -1,0 +1,116 @@
+/**
+ * One run of the command: arguments in, answer and log out, exit status back.
+ *
+ * Everything of the process comes in as a value, so a test runs it without one. What it may not do: end the process, read
+ * the environment, keep anything for the next run.
+ */
+import { isErrno, SystemError } from '../lib/index.js'
+import { failureOf } from './failure.js'
+import { createLog, type Log } from './log.js'
+import type { VerbName } from './options.js'
+import { type CommandLine, logChoicesOf, parseCommandLine } from './parse.js'
+import { type Surroundings, settingsOf } from './settings.js'
+import type { Library, Verb, VerbContext } from './verb.js'
+
+export interface Process extends Surroundings {
+  /** After the command's name. */
+  readonly argv: readonly string[]
+  readonly version: string
+  readonly library: Library
+  /** Fires when the command shall end; its reason is an AbortedError with the fact `signal`. */
+  readonly signal: AbortSignal
+  readonly stdin: () => AsyncIterable<Uint8Array>
+  /** Resolves when the text was handed over. @throws the errno error of the write */
+  readonly writeAnswer: (text: string) => Promise<void>
+  /** Takes whole lines for people; never throws. */
+  readonly writeLog: (lines: string) => void
+  /** Whether people read the log on a terminal, and how wide it is. */
+  readonly terminal: { readonly isTerminal: boolean; readonly columns: number }
+  readonly now: () => number
+}
+
+/** Runs the command. Never throws: whatever goes wrong is told and becomes the exit status. */
+export async function run(process: Process): Promise<number> {
+  // Before the line is read as a whole, because what is wrong with it has to be told in the format that it asks for.
+  const choices = logChoicesOf(process.argv)
+  const level = choices.level ?? (process.terminal.isTerminal ? 'info' : 'warn')
+  const log = createLog({
+    level,
+    format: choices.format ?? 'text',
+    write: process.writeLog,
+    now: process.now,
+  })
+  let doing = 'Cannot run groot'
+  try {
+    const line = parseCommandLine(process.argv)
+    if (line.kind !== 'run') return await inform(process, line)
+    doing = `Cannot finish ${line.verb}`
+    const perform = await VERB_MODULES[line.verb]()
+    const { text, exitStatus } = await perform(contextOf(process, line, log))
+    await deliver(process, text)
+    return exitStatus
+  } catch (thrown) {
+    const failure = failureOf(thrown, doing, process.signal)
+    log.failure(failure)
+    return failure.exitStatus
+  }
+}
+
+// Each verb is loaded when it is run: none of them needs the others.
+const VERB_MODULES: { readonly [Name in VerbName]: () => Promise<Verb> } = {
+  create: async () => (await import('./create.js')).create,
+  delete: async () => (await import('./delete.js')).deleteBundles,
+  list: async () => (await import('./list.js')).list,
+  stats: async () => (await import('./stats.js')).stats,
+  check: async () => (await import('./check.js')).check,
+  'init-store': async () => (await import('./init-store.js')).initStore,
+  'delete-store': async () => (await import('./delete-store.js')).deleteStore,
+}
+
+function contextOf(process: Process, line: CommandLine & { kind: 'run' }, log: Log): VerbContext {
+  const { verb, options, operands } = line
+  const { library, signal, stdin } = process
+  return {
+    options,
+    operands,
+    settings: settingsOf(options, process),
+    library,
+    signal,
+    log,
+    stdin,
+    report: (thrown) => {
+      const failure = failureOf(thrown, `Cannot finish ${verb}`, signal)
+      log.failure(failure)
+      return failure.exitStatus
+    },
+  }
+}
+
+/** Help and version: asked for, they are the answer; help that nobody asked for is an error of use. */
+async function inform(process: Process, line: Exclude<CommandLine, { kind: 'run' }>): Promise<number> {
+  if (line.kind === 'version') {
+    await deliver(process, `groot ${process.version}\n`)
+    return 0
+  }
+  const { helpText } = await import('./help.js')
+  const help = await helpText(line.verb, process.terminal.columns)
+  if (line.isAsked) await deliver(process, help)
+  else process.writeLog(help)
+  return line.isAsked ? 0 : 2
+}
+
+async function deliver(process: Process, text: string): Promise<void> {
+  if (text === '') return
+  try {
+    await process.writeAnswer(text)
+  } catch (error) {
+    // Who closed the pipe has read enough, and that is not for us to complain about.
+    if (isErrno(error, 'EPIPE')) return
+    const facts = { syscall: 'write', path: 'stdout', errno: isErrno(error) ? error.code : null }
+    const why = error instanceof Error ? error.message : String(error)
+    throw new SystemError('system-call', `Cannot write the answer to standard output: ${why}`, {
+      facts,
+      cause: error,
+    })
+  }
+}

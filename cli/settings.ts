@@ -1,0 +1,51 @@
+/**
+ * Settings: which store and driver are meant. Flags win over the environment, the environment over defaults.
+ */
+import { isAbsolute, resolve } from 'node:path'
+import { UsageError } from '../lib/index.js'
+import type { OptionValues } from './options.js'
+import { quoted, visible } from './text.js'
+
+export interface Settings {
+  /** Absolute path. */
+  readonly store: string
+  /** Undefined when the store decides. */
+  readonly driver: string | undefined
+}
+
+/** What of the process settings depend on. */
+export interface Surroundings {
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Effective user id. */
+  readonly uid: number
+  /** The working directory; asked for relative paths only, as it may not exist any more. */
+  readonly cwd: () => string
+}
+
+/** @throws {UsageError} `option-invalid` for a path that would break lines of output; `usage-invalid` when none is known */
+export function settingsOf(options: OptionValues, around: Surroundings): Settings {
+  const path = options.store ?? (around.env.GROOT_STORE || defaultStore(around))
+  // Answers are lines, one of them this path; a line break in it would be read as two answers.
+  if (visible(path) !== path) {
+    throw new UsageError(
+      'option-invalid',
+      `Cannot use ${quoted(path)} as the store: its path has control characters`,
+      { facts: { option: 'store', value: path } },
+    )
+  }
+  return {
+    store: isAbsolute(path) ? resolve(path) : resolve(around.cwd(), path),
+    driver: options.driver ?? (around.env.GROOT_DRIVER || undefined),
+  }
+}
+
+function defaultStore({ env, uid }: Surroundings): string {
+  if (uid === 0) return '/var/lib/groot'
+  // Relative paths in XDG_DATA_HOME are to be ignored (XDG base directory specification).
+  if (env.XDG_DATA_HOME !== undefined && isAbsolute(env.XDG_DATA_HOME)) return `${env.XDG_DATA_HOME}/groot`
+  if (env.HOME !== undefined && isAbsolute(env.HOME)) return `${env.HOME}/.local/share/groot`
+  throw new UsageError(
+    'usage-invalid',
+    'Cannot choose a store: neither XDG_DATA_HOME nor HOME is set; name one with --store or GROOT_STORE',
+  )
+}

@@ -1,0 +1,50 @@
+/**
+ * Values of options: text from the command line to what the table says they are.
+ */
+import { UsageError } from '../lib/index.js'
+import { type OptionName, optionSpec } from './options.js'
+import { quoted } from './text.js'
+
+/**
+ * Reads the value of an option; flags have none and are not read here.
+ *
+ * @throws {UsageError} `option-invalid`
+ */
+export function readValue(name: OptionName, text: string): string | number {
+  const spec = optionSpec(name)
+  if (text === '') throw invalid(name, text, `it needs ${spec.value}`)
+  if (spec.type === 'duration') return readDuration(name, text)
+  if (spec.type === 'bytes') return readBytes(name, text)
+  if (spec.choices !== undefined && !spec.choices.includes(text)) {
+    throw invalid(name, text, `it needs one of ${spec.choices.join(', ')}`)
+  }
+  return text
+}
+
+const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
+const MAX_TIMER_MS = 2 ** 31 - 1 // what a timer of Node can wait: 24 days
+
+function readDuration(name: OptionName, text: string): number {
+  const [, number = '', unit = 's'] = /^(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h)?$/.exec(text) ?? []
+  if (number === '') throw invalid(name, text, 'it needs a time as 500ms, 90s, 2m or a number of seconds')
+  // The pattern lets nothing through that is not a key.
+  const ms = Math.round(Number(number) * UNIT_MS[unit as keyof typeof UNIT_MS])
+  if (ms > MAX_TIMER_MS) throw invalid(name, text, 'it can be 24 days at most')
+  return ms
+}
+
+const UNIT_BYTES = { '': 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3, TiB: 1024 ** 4 }
+
+function readBytes(name: OptionName, text: string): number {
+  const [, number = '', unit = ''] = /^(\d{1,16})((?:[KMGT]iB)?)$/.exec(text) ?? []
+  if (number === '') throw invalid(name, text, 'it needs a number of bytes, or one with KiB, MiB, GiB or TiB')
+  const bytes = Number(number) * UNIT_BYTES[unit as keyof typeof UNIT_BYTES]
+  if (!Number.isSafeInteger(bytes)) throw invalid(name, text, 'it is too large')
+  return bytes
+}
+
+function invalid(name: OptionName, text: string, why: string): UsageError {
+  return new UsageError('option-invalid', `Cannot use ${quoted(text)} for --${name}: ${why}`, {
+    facts: { option: name, value: text },
+  })
+}

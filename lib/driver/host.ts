@@ -1,0 +1,108 @@
+/**
+ * Finding, checking and opening drivers. A built-in driver is a folder under drivers/; another is a package
+ * `groot-driver-NAME`, looked for beside groot and beside the program that runs it.
+ */
+import { mkdirSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { pathToFileURL } from 'node:url'
+import { isErrno, isGrootError, UnsupportedError, UsageError } from '../errors.js'
+import type { Driver, DriverModule, DriverRoom, ProbePlace } from './contract.js'
+
+const NAME = /^[a-z0-9][a-z0-9-]{0,63}$/
+export const BUILT_IN_DRIVERS: readonly string[] = ['vfs']
+export const DRIVER_API = 1
+
+/**
+ * Loads a driver's module by name.
+ *
+ * @throws {UsageError} `option-invalid` when the name cannot be one
+ * @throws {UnsupportedError} `driver-unknown`, `driver-invalid`
+ */
+export async function loadDriver(name: string): Promise<DriverModule> {
+  if (!NAME.test(name)) {
+    throw new UsageError(
+      'option-invalid',
+      `Cannot use ${JSON.stringify(name)} as a driver name: it needs lower-case letters, digits and dashes`,
+      {
+        facts: { option: 'driver', value: name },
+      },
+    )
+  }
+  const module = BUILT_IN_DRIVERS.includes(name)
+    ? await import(`#drivers/${name}`)
+    : await importPackage(name)
+  return checkModule(name, (module as { default?: unknown }).default)
+}
+
+/** Opens a driver's room in a store; makes its directory on first use. */
+export async function openDriver(module: DriverModule, room: DriverRoom, options: unknown): Promise<Driver> {
+  try {
+    mkdirSync(room.directory, { mode: 0o711 })
+  } catch (error) {
+    if (!isErrno(error, 'EEXIST')) throw error
+  }
+  return await module.open(room, options)
+}
+
+/**
+ * Asks a driver whether it can work in a place.
+ *
+ * @returns its notes for people
+ * @throws {UnsupportedError} `driver-unusable` with what was found and what is needed
+ */
+export async function probeDriver(
+  module: DriverModule,
+  where: ProbePlace,
+  options: unknown,
+): Promise<readonly string[]> {
+  const probe = await module.probe(where, options)
+  if (probe.usable) return probe.notes
+  throw new UnsupportedError(
+    'driver-unusable',
+    `Cannot use driver "${module.name}" in "${where.directory}": ${probe.feature} is ${probe.found}, ${probe.needed} is needed`,
+    { facts: { driver: module.name, feature: probe.feature, found: probe.found, needed: probe.needed } },
+  )
+}
+
+async function importPackage(name: string): Promise<unknown> {
+  const packageName = `groot-driver-${name}`
+  const places = [import.meta.url, pathToFileURL(`${process.cwd()}/`).href]
+  for (const place of places) {
+    let path: string
+    try {
+      path = createRequire(place).resolve(packageName)
+    } catch {
+      continue
+    }
+    try {
+      return await import(pathToFileURL(path).href)
+    } catch (error) {
+      throw invalid(name, error instanceof Error ? error.message : String(error), error)
+    }
+  }
+  throw new UnsupportedError(
+    'driver-unknown',
+    `Cannot find driver "${name}": it is not built in (${BUILT_IN_DRIVERS.join(', ')}) and no package "${packageName}" is installed`,
+    { facts: { driver: name, package: packageName } },
+  )
+}
+
+function checkModule(name: string, value: unknown): DriverModule {
+  const module = value as Partial<DriverModule> | null | undefined
+  if (typeof module !== 'object' || module === null) throw invalid(name, 'it has no default export')
+  if (module.api !== DRIVER_API)
+    throw invalid(name, `it speaks driver API ${String(module.api)}, this version speaks ${DRIVER_API}`)
+  if (module.name !== name) throw invalid(name, `it calls itself ${JSON.stringify(module.name)}`)
+  for (const method of ['parseOptions', 'probe', 'open'] as const) {
+    if (typeof module[method] !== 'function') throw invalid(name, `it has no ${method}()`)
+  }
+  return module as DriverModule
+}
+
+function invalid(name: string, cause: string, thrown?: unknown): UnsupportedError {
+  if (isGrootError(thrown)) throw thrown
+  return new UnsupportedError('driver-invalid', `Cannot use driver "${name}": ${cause}`, {
+    facts: { driver: name, cause },
+    cause: thrown,
+  })
+}

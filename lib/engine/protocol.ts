@@ -1,0 +1,29 @@
+/**
+ * What a caller's thread and the engine thread say to each other. Plain data only.
+ */
+import type { GrootEvent } from '../events.js'
+import type { CallOptions, CreateRequest, GrootStore, OpenStoreOptions } from '../operations/api.js'
+import type { WireError } from '../worker/wire-error.js'
+
+/** Options that cross the threads; the signal and the event sink stay behind and become messages. */
+export type PlainCallOptions = Omit<CallOptions, 'signal' | 'onEvent'>
+export type PlainCreateRequest = Omit<CreateRequest, 'signal' | 'onEvent'>
+
+export type Call =
+  | { readonly method: 'create'; readonly request: PlainCreateRequest }
+  | { readonly method: 'delete' | 'stats'; readonly bundle: string; readonly options: PlainCallOptions }
+  | { readonly method: 'list' | 'check'; readonly options: PlainCallOptions }
+
+export type CallResult<M extends Call['method']> = Awaited<ReturnType<GrootStore[M]>>
+
+export type ToEngine =
+  | { readonly kind: 'open'; readonly options: OpenStoreOptions }
+  | { readonly kind: 'call'; readonly id: number; readonly call: Call }
+  | { readonly kind: 'abort'; readonly id: number }
+
+export type FromEngine =
+  | { readonly kind: 'opened'; readonly path: string; readonly driver: string }
+  | { readonly kind: 'open-failed'; readonly error: WireError }
+  | { readonly kind: 'event'; readonly id: number; readonly event: GrootEvent }
+  | { readonly kind: 'result'; readonly id: number; readonly value: unknown }
+  | { readonly kind: 'failed'; readonly id: number; readonly error: WireError }

@@ -1,0 +1,75 @@
+/**
+ * The engine thread: opens one store and carries out calls on it. Entry file of a Worker; nothing imports it.
+ */
+import { parentPort } from 'node:worker_threads'
+import { BugError } from '../errors.js'
+import type { GrootStore } from '../operations/api.js'
+import { openStoreHere } from '../operations/open-store.js'
+import { toWire } from '../worker/wire-error.js'
+import type { Call, FromEngine, ToEngine } from './protocol.js'
+
+const port = parentPort
+if (port === null) throw new BugError('Cannot run the engine outside of a worker')
+
+const running = new Map<number, AbortController>()
+let store: GrootStore | null = null
+
+port.on('message', (message: ToEngine) => {
+  switch (message.kind) {
+    case 'open':
+      return void open(message.options)
+    case 'call':
+      return void carryOut(message.id, message.call)
+    case 'abort':
+      return running.get(message.id)?.abort()
+    default:
+      message satisfies never
+  }
+})
+
+async function open(options: Parameters<typeof openStoreHere>[0]): Promise<void> {
+  try {
+    store = await openStoreHere(options)
+    send({ kind: 'opened', path: store.path, driver: store.driver })
+  } catch (error) {
+    send({ kind: 'open-failed', error: toWire(error) })
+  }
+}
+
+async function carryOut(id: number, call: Call): Promise<void> {
+  const controller = new AbortController()
+  running.set(id, controller)
+  try {
+    const shared = {
+      signal: controller.signal,
+      onEvent: (event: (FromEngine & { kind: 'event' })['event']) => send({ kind: 'event', id, event }),
+    }
+    send({ kind: 'result', id, value: await run(call, shared) })
+  } catch (error) {
+    send({ kind: 'failed', id, error: toWire(error) })
+  } finally {
+    running.delete(id)
+  }
+}
+
+function run(call: Call, shared: Parameters<GrootStore['list']>[0]): Promise<unknown> {
+  if (store === null) throw new BugError('Cannot carry out a call: the store is not open')
+  switch (call.method) {
+    case 'create':
+      return store.create({ ...call.request, ...shared })
+    case 'delete':
+      return store.delete(call.bundle, { ...call.options, ...shared })
+    case 'stats':
+      return store.stats(call.bundle, { ...call.options, ...shared })
+    case 'list':
+      return store.list({ ...call.options, ...shared })
+    case 'check':
+      return store.check({ ...call.options, ...shared })
+    default:
+      return call satisfies never
+  }
+}
+
+function send(message: FromEngine): void {
+  port!.postMessage(message)
+}

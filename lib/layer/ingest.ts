@@ -1,0 +1,211 @@
+/**
+ * Ingest: a layer's blob becomes objects and a layer record.
+ *
+ * Bytes pass once: size and digest of the blob, decompression, diff id, tar reader, policy, contents to staging. Only
+ * when all of it is verified are the objects published and, as the commit point, the record. Runs on an ingest thread.
+ */
+import { createHash, type Hash } from 'node:crypto'
+import { closeSync, mkdirSync, openSync, readSync, renameSync } from 'node:fs'
+import { algorithmOf, type DiffId, type Digest, encodedOf, shortDigest } from '../digest.js'
+import { ImageError, IntegrityError } from '../errors.js'
+import { syncDirectory, syncFilesystem } from '../linux/sync.js'
+import { NO_CONTENT } from '../tree/model.js'
+import { type Compression, decompress } from './decompress.js'
+import type { TarEntry } from './entry.js'
+import type { LayerLimits } from './limits.js'
+import { applyPolicy } from './policy.js'
+import { TarReader, type TarSink } from './read-tar.js'
+import { RecordWriter } from './record.js'
+import { StagedObjects } from './staged-objects.js'
+
+export interface IngestRequest {
+  /** What the blob must be. */
+  readonly digest: Digest
+  readonly size: number
+  readonly compression: Compression
+  readonly diffId: DiffId
+  /** The store's `objects/`. */
+  readonly objects: string
+  /** Where the layer record goes. */
+  readonly record: string
+  /** This ingest's own directory, not made yet, on the store's filesystem. */
+  readonly staging: string
+  readonly limits: LayerLimits
+}
+
+export interface IngestResult {
+  readonly entries: number
+  readonly newObjects: number
+  readonly newBytes: number
+}
+
+const CHUNK_BYTES = 1024 * 1024
+const PROGRESS_BYTES = 4 * 1024 * 1024
+
+/**
+ * Reads one layer. On any error nothing is published; the staging directory is the caller's to remove.
+ *
+ * @param blob the blob's bytes
+ * @param onProgress bytes of the blob read so far, now and then
+ * @throws {IntegrityError} `size-mismatch`, `digest-mismatch`, `diff-id-mismatch`
+ * @throws {ImageError} for what the tar reader and the policy refuse
+ */
+export async function ingestLayer(
+  request: IngestRequest,
+  blob: AsyncIterable<Uint8Array>,
+  onProgress: (bytes: number) => void,
+): Promise<IngestResult> {
+  mkdirSync(request.staging, { mode: 0o700 })
+  const recordPath = `${request.staging}/record`
+  const fd = openSync(recordPath, 'wx', 0o600)
+  const objects = new StagedObjects(request.objects, request.staging)
+  try {
+    const ingest = new Ingest(new RecordWriter(fd), objects, request.limits)
+    const verified = verifyBlob(blob, request, onProgress)
+    const diff = createHash(algorithmOf(request.diffId))
+    await readTar(decompress(verified, request.compression), diff, ingest)
+    const found = diff.digest('hex')
+    if (found !== encodedOf(request.diffId)) throw wrongDiffId(request, found)
+    ingest.end()
+    // One sync for all new objects and the record; an fsync each costs a thousand times as much.
+    syncFilesystem(fd)
+    objects.publish()
+    // commit point: the layer record
+    renameSync(recordPath, request.record)
+    syncDirectory(request.record.slice(0, request.record.lastIndexOf('/')))
+    return { entries: ingest.entries, newObjects: objects.count, newBytes: objects.bytes }
+  } finally {
+    objects.abandon()
+    closeSync(fd)
+  }
+}
+
+/** The bytes of a region of a file, 1 MiB at a time. A yielded chunk is valid until the next is asked for. */
+export async function* fileChunks(path: string, offset: number, length: number): AsyncGenerator<Uint8Array> {
+  const fd = openSync(path, 'r')
+  try {
+    const buffer = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, Math.max(length, 1)))
+    for (let at = 0; at < length; ) {
+      const count = readSync(fd, buffer, 0, Math.min(buffer.length, length - at), offset + at)
+      if (count === 0) return // shorter than promised: whoever verifies the size says so
+      at += count
+      yield buffer.subarray(0, count)
+    }
+  } finally {
+    closeSync(fd)
+  }
+}
+
+async function readTar(chunks: AsyncIterable<Uint8Array>, diff: Hash, ingest: Ingest): Promise<void> {
+  for await (const chunk of chunks) {
+    diff.update(chunk)
+    ingest.reader.write(chunk)
+  }
+  ingest.reader.end()
+}
+
+/** Passes the blob on while its size and digest are taken; throws at its end when they are others. */
+async function* verifyBlob(
+  blob: AsyncIterable<Uint8Array>,
+  request: IngestRequest,
+  onProgress: (bytes: number) => void,
+): AsyncGenerator<Uint8Array> {
+  const hash = createHash(algorithmOf(request.digest))
+  let size = 0
+  let reported = 0
+  for await (const chunk of blob) {
+    size += chunk.length
+    if (size > request.size) throw wrongSize(request, size)
+    hash.update(chunk)
+    if (size - reported >= PROGRESS_BYTES) {
+      reported = size
+      onProgress(size)
+    }
+    yield chunk
+  }
+  if (size !== request.size) throw wrongSize(request, size)
+  const found = hash.digest('hex')
+  if (found !== encodedOf(request.digest)) {
+    throw new IntegrityError(
+      'digest-mismatch',
+      `Cannot accept layer ${shortDigest(request.digest)}: its bytes hash to ${found.slice(0, 12)}`,
+      { facts: { expected: request.digest, found: `${algorithmOf(request.digest)}:${found}`, bytes: size } },
+    )
+  }
+}
+
+/** What the tar reader tells, written to the record and to staging. */
+class Ingest implements TarSink {
+  readonly reader: TarReader
+  entries = 0
+  readonly #record: RecordWriter
+  readonly #objects: StagedObjects
+  readonly #limits: LayerLimits
+  #inContent = false
+
+  constructor(record: RecordWriter, objects: StagedObjects, limits: LayerLimits) {
+    this.#record = record
+    this.#objects = objects
+    this.#limits = limits
+    this.reader = new TarReader(this, limits)
+  }
+
+  raw(bytes: Uint8Array): void {
+    this.#record.raw(bytes)
+  }
+
+  entry(entry: TarEntry): void {
+    // Refuses early, before anything of the member is written; the change itself is made again from the record.
+    applyPolicy(entry, NO_CONTENT, this.#limits)
+    this.entries++
+    if (entry.size === 0) return
+    this.#inContent = true
+    this.#objects.begin(entry.size, entry.sparse)
+  }
+
+  content(bytes: Uint8Array): void {
+    this.#objects.write(bytes)
+  }
+
+  entryEnd(): void {
+    if (!this.#inContent) return
+    this.#inContent = false
+    this.#record.content(this.#objects.finish())
+  }
+
+  end(): void {
+    this.#record.end()
+  }
+}
+
+function wrongSize(request: IngestRequest, found: number): IntegrityError {
+  const what = found > request.size ? 'more' : `only ${found}`
+  return new IntegrityError(
+    'size-mismatch',
+    `Cannot accept layer ${shortDigest(request.digest)}: it has ${what} bytes, its descriptor says ${request.size}`,
+    { facts: { digest: request.digest, expected: request.size, found } },
+  )
+}
+
+function wrongDiffId(request: IngestRequest, found: string): IntegrityError {
+  return new IntegrityError(
+    'diff-id-mismatch',
+    `Cannot accept layer ${shortDigest(request.digest)}: its plain bytes hash to ${found.slice(0, 12)}, the config says ${shortDigest(request.diffId)}`,
+    {
+      facts: {
+        digest: request.digest,
+        expected: request.diffId,
+        found: `${algorithmOf(request.diffId)}:${found}`,
+      },
+    },
+  )
+}
+
+/** An error that names the layer which an entry stands in. */
+export function inLayer(error: unknown, digest: Digest): unknown {
+  if (!(error instanceof ImageError)) return error
+  return new ImageError(error.code as never, `${error.message}, in layer ${shortDigest(digest)}`, {
+    facts: { ...error.facts, layer: digest },
+    cause: error.cause ?? error,
+  })
+}

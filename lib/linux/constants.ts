@@ -1,0 +1,94 @@
+/**
+ * Numbers of the kernel's interface. Those that differ between architectures come from Node, which was compiled there;
+ * the others are the same on all that groot supports (checked against the kernel's headers by the layout test).
+ */
+import { constants as fs } from 'node:fs'
+
+export const O_RDONLY = fs.O_RDONLY
+export const O_WRONLY = fs.O_WRONLY
+export const O_RDWR = fs.O_RDWR
+export const O_CREAT = fs.O_CREAT
+export const O_EXCL = fs.O_EXCL
+export const O_NONBLOCK = fs.O_NONBLOCK
+export const O_NOFOLLOW = fs.O_NOFOLLOW
+export const O_DIRECTORY = fs.O_DIRECTORY
+export const O_NOATIME = fs.O_NOATIME
+export const O_CLOEXEC = 0o2000000
+export const O_PATH = 0o10000000
+
+export const AT_FDCWD = -100
+export const AT_SYMLINK_NOFOLLOW = 0x100
+export const AT_REMOVEDIR = 0x200
+export const AT_NO_AUTOMOUNT = 0x800
+export const AT_EMPTY_PATH = 0x1000
+
+export const RENAME_NOREPLACE = 1
+export const RENAME_EXCHANGE = 2
+
+export const SEEK_SET = 0
+export const SEEK_END = 2
+export const SEEK_DATA = 3
+export const SEEK_HOLE = 4
+
+export const FICLONE = 0x40049409
+
+export const SYNC_FILE_RANGE_WRITE = 2
+
+export const LOCK_SH = 1
+export const LOCK_EX = 2
+export const LOCK_NB = 4
+export const LOCK_UN = 8
+
+/** File types in the upper bits of a mode. */
+export const S_IFMT = 0o170000
+export const S_IFSOCK = 0o140000
+export const S_IFLNK = 0o120000
+export const S_IFREG = 0o100000
+export const S_IFBLK = 0o060000
+export const S_IFDIR = 0o040000
+export const S_IFCHR = 0o020000
+export const S_IFIFO = 0o010000
+
+export const STATX_BASIC_STATS = 0x7ff
+export const STATX_MNT_ID = 0x1000
+export const STATX_ATTR_MOUNT_ROOT = 0x2000
+
+/** struct statx (linux/stat.h): offsets of what is read. */
+export const STATX = {
+  size: 256,
+  mask: 0,
+  attributes: 8,
+  nlink: 16,
+  uid: 20,
+  gid: 24,
+  mode: 28,
+  ino: 32,
+  fileSize: 40,
+  blocks: 48,
+  attributesMask: 56,
+  mtimeSeconds: 112,
+  mtimeNanoseconds: 120,
+  rdevMajor: 128,
+  rdevMinor: 132,
+  devMajor: 136,
+  devMinor: 140,
+  mountId: 144,
+} as const
+
+/** struct timespec, with 64-bit times. */
+export const TIMESPEC = { size: 16, seconds: 0, nanoseconds: 8 } as const
+
+/** struct statfs (asm/statfs.h, the 64-bit form). */
+export const STATFS = {
+  size: 120,
+  type: 0,
+  blocks: 16,
+  blocksFree: 24,
+  blocksAvailable: 32,
+  files: 40,
+  filesFree: 48,
+  fragmentSize: 72,
+} as const
+
+/** struct linux_dirent64: the fixed part before the name. */
+export const DIRENT = { ino: 0, recordLength: 16, type: 18, name: 19 } as const

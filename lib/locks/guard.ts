@@ -1,0 +1,175 @@
+/**
+ * Guard files: a lock as the kernel keeps it.
+ *
+ * Whoever holds flock(2) on the file that its path leads to has the lock; the kernel takes it back when the process
+ * ends, however that happens. What is written in the file is for people and for messages. A file that nobody has
+ * locked is a dead owner's leftover and is simply taken over. Only a holder removes the file.
+ */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs'
+import { dirname } from 'node:path'
+import { isErrno, UnsupportedError } from '../errors.js'
+import { tryFlock, unlockFlock } from '../linux/flock.js'
+
+export interface LockHolder {
+  readonly pid: number
+  /** What it runs, in a few words and without arguments: `groot create`. */
+  readonly command: string
+  /** RFC 3339, UTC. */
+  readonly since: string
+}
+
+const MAX_TRIES = 100 // a file that is removed this often between open and flock is taken for one that is locked
+const MAX_GUARD_BYTES = 4096
+
+export class Guard {
+  readonly path: string
+  #fd: number | null = null
+
+  constructor(path: string) {
+    this.path = path
+  }
+
+  get isHeld(): boolean {
+    return this.#fd !== null
+  }
+
+  /**
+   * Takes the lock if nobody has it; never waits.
+   *
+   * @param lock the lock's name, kept in the file
+   * @throws {UnsupportedError} `lock-unsupported` where the filesystem has no flock
+   */
+  tryTake(lock: string, holder: LockHolder): boolean {
+    for (let i = 0; i < MAX_TRIES; i++) {
+      const fd = openGuard(this.path)
+      let isKept = false
+      try {
+        if (!flockOrRefuse(fd, this.path, 'exclusive')) return false
+        // The holder before may have removed the file between open and flock: then this lock is on nothing that
+        // anybody else can see.
+        if (!isFileAt(fd, this.path)) continue
+        describe(fd, lock, holder)
+        this.#fd = fd
+        isKept = true
+        return true
+      } finally {
+        if (!isKept) closeSync(fd)
+      }
+    }
+    return false
+  }
+
+  /** Whether the path still leads to the file that is locked; if not, others can take the lock too. */
+  isIntact(): boolean {
+    return this.#fd !== null && isFileAt(this.#fd, this.path)
+  }
+
+  /** Lets go. May be called twice. */
+  release(): void {
+    const fd = this.#fd
+    if (fd === null) return
+    this.#fd = null
+    try {
+      if (isFileAt(fd, this.path)) unlinkSync(this.path)
+    } catch {
+      // A file that stays is a leftover that the next taker adopts: letting go is what counts.
+    }
+    try {
+      // Not by closing alone: a child process that is just being started has the descriptor too, for a moment.
+      unlockFlock(fd)
+    } finally {
+      closeSync(fd)
+    }
+  }
+}
+
+/** Whether somebody has the lock now, also this process. Looks without taking it away from anybody. */
+export function isGuardLocked(path: string): boolean {
+  let fd: number
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return false
+    throw error
+  }
+  try {
+    if (!flockOrRefuse(fd, path, 'shared')) return true
+    unlockFlock(fd)
+    return false
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** What the guard file says; null where it says nothing (yet). */
+export function readGuard(path: string): { readonly lock: string; readonly holder: LockHolder } | null {
+  try {
+    const text = readFileSync(path, 'utf8').slice(0, MAX_GUARD_BYTES)
+    const value = JSON.parse(text) as Record<string, unknown>
+    const { lock, pid, command, since } = value
+    if (typeof lock !== 'string' || typeof command !== 'string' || typeof since !== 'string') return null
+    if (!Number.isSafeInteger(pid)) return null
+    return { lock, holder: { pid: pid as number, command, since } }
+  } catch {
+    // Gone, half written or foreign: it is only information.
+    return null
+  }
+}
+
+/**
+ * Opened by Node and not by our own calls: it closes what a worker thread had open when the thread is ended, and with
+ * that the thread's locks are free. Node adds O_CLOEXEC.
+ */
+function openGuard(path: string): number {
+  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
+  try {
+    return openSync(path, flags, 0o600)
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    return openSync(path, flags, 0o600)
+  }
+}
+
+function flockOrRefuse(fd: number, path: string, kind: 'exclusive' | 'shared'): boolean {
+  try {
+    return tryFlock(fd, kind)
+  } catch (error) {
+    if (!isErrno(error, 'ENOLCK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS')) throw error
+    const directory = dirname(path)
+    throw new UnsupportedError(
+      'lock-unsupported',
+      `Cannot take locks in "${directory}": its filesystem has no flock (${error.code}), which groot needs`,
+      { facts: { directory, errno: error.code }, cause: error },
+    )
+  }
+}
+
+function isFileAt(fd: number, path: string): boolean {
+  const here = fstatSync(fd, { bigint: true })
+  const there = lstatSync(path, { bigint: true, throwIfNoEntry: false })
+  return there !== undefined && here.ino === there.ino && here.dev === there.dev
+}
+
+function describe(fd: number, lock: string, holder: LockHolder): void {
+  const text = Buffer.from(`${JSON.stringify({ lock, ...holder })}\n`)
+  try {
+    writeSync(fd, text, 0, text.length, 0)
+    // Only a leftover is longer. Cutting an empty file would make ext4 write it to disk on close, for milliseconds.
+    if (fstatSync(fd).size > text.length) ftruncateSync(fd, text.length)
+  } catch (error) {
+    // On a full disk things must still be deleted, and for that locked.
+    if (!isErrno(error, 'ENOSPC', 'EDQUOT')) throw error
+  }
+}

@@ -1,0 +1,49 @@
+/**
+ * What all calls have in common: a signal, events and the wait for locks.
+ */
+import { setMaxListeners } from 'node:events'
+import { UsageError } from '../errors.js'
+import type { EventSink } from '../events.js'
+import type { LockRequest } from '../locks/locks.js'
+import type { CallOptions } from './api.js'
+
+export const DEFAULT_LOCK_TIMEOUT_MS = 60_000
+
+export function lockRequest(options: CallOptions): LockRequest {
+  const timeoutMs = options.lockTimeoutMs ?? DEFAULT_LOCK_TIMEOUT_MS
+  if (!(timeoutMs >= 0)) {
+    throw new UsageError(
+      'option-invalid',
+      `Cannot wait ${timeoutMs} ms for a lock: a number from 0 is needed`,
+      {
+        facts: { option: 'lockTimeoutMs', value: String(timeoutMs) },
+      },
+    )
+  }
+  const events = eventSink(options)
+  return {
+    timeoutMs,
+    signal: signalOf(options),
+    onWait: (lock, holder) => {
+      const text = holder === null ? null : `${holder.command} (pid ${holder.pid})`
+      events({ kind: 'lock-wait', lock, holder: text })
+    },
+  }
+}
+
+export function eventSink(options: CallOptions): EventSink {
+  return options.onEvent ?? (() => {})
+}
+
+/** A signal of the call's own, on which all parts of the work may listen at once. */
+export function signalOf(options: CallOptions): AbortSignal {
+  return withAnyListeners(
+    options.signal === undefined ? new AbortController().signal : AbortSignal.any([options.signal]),
+  )
+}
+
+/** Lifts Node's warning about many listeners, which is meant for forgotten ones: a layer each is many. */
+export function withAnyListeners(signal: AbortSignal): AbortSignal {
+  setMaxListeners(0, signal)
+  return signal
+}

@@ -1,0 +1,183 @@
+/**
+ * check: recomputes every digest in the store and reads every record. Changes nothing.
+ */
+import { lstatSync, readdirSync, readFileSync } from 'node:fs'
+import type { DiffId, Digest } from '../digest.js'
+import { isErrno, isGrootError, toGrootError } from '../errors.js'
+import { DEFAULT_LIMITS } from '../layer/limits.js'
+import { listBundleIds, readBundle } from '../store/bundles.js'
+import { readBlob } from '../store/images.js'
+import { digestOfFileName } from '../store/layout.js'
+import { isTemporaryName } from '../store/records.js'
+import type { Job, JobResults } from '../worker/jobs.js'
+import type { CallOptions, CheckProblem, CheckReport } from './api.js'
+import { eventSink, signalOf } from './call.js'
+import type { OpenedStore } from './opened-store.js'
+
+/** Verifies the whole store; what is wrong stands in the report, whatever it is. */
+export async function checkStore(store: OpenedStore, options: CallOptions): Promise<CheckReport> {
+  const check = new Check(store, options)
+  await Promise.all([check.objects(), check.layers()])
+  check.images()
+  check.bundles()
+  return check.report()
+}
+
+class Check {
+  readonly #store: OpenedStore
+  readonly #options: CallOptions
+  readonly #signal: AbortSignal
+  readonly #problems: CheckProblem[] = []
+  readonly #counts = { objects: 0, layers: 0, images: 0, bundles: 0, bytes: 0 }
+  #done = 0
+  #todo = 0
+
+  constructor(store: OpenedStore, options: CallOptions) {
+    this.#store = store
+    this.#options = options
+    this.#signal = signalOf(options)
+  }
+
+  report(): CheckReport {
+    const problems = [...this.#problems].sort((a, b) => (a.what + a.name < b.what + b.name ? -1 : 1))
+    return { ...this.#counts, problems }
+  }
+
+  async objects(): Promise<void> {
+    const { objects } = this.#store.layout
+    const names = namesIn(objects)
+    await Promise.all(
+      names.map(async (prefix) => {
+        if (!/^[0-9a-f]{2}$/.test(prefix)) {
+          this.#problem(
+            'stray-file',
+            'object',
+            prefix,
+            `Cannot tell what "${objects}/${prefix}" is: it is not part of a store`,
+          )
+          return
+        }
+        const result = await this.#run({ kind: 'verify-objects', objects, prefix })
+        this.#counts.objects += result.objects
+        this.#counts.bytes += result.bytes
+        for (const { name, code, message } of result.damaged) this.#problem(code, 'object', name, message)
+      }),
+    )
+  }
+
+  async layers(): Promise<void> {
+    const { layout } = this.#store
+    await Promise.all(
+      namesIn(layout.layers).map(async (name) => {
+        const diffId = digestOfFileName(name) as DiffId | null
+        if (diffId === null) return this.#stray(layout.layers, name, 'layer')
+        this.#counts.layers++
+        try {
+          const job = {
+            kind: 'verify-layer',
+            record: layout.layer(diffId),
+            diffId,
+            objects: layout.objects,
+            limits: DEFAULT_LIMITS,
+          } as const
+          this.#counts.bytes += (await this.#run(job)).bytes
+        } catch (error) {
+          this.#failed(error, 'layer', diffId)
+        }
+      }),
+    )
+  }
+
+  images(): void {
+    const { layout } = this.#store
+    for (const name of namesIn(layout.images)) {
+      if (name === 'refs') continue
+      const digest = digestOfFileName(name) as Digest | null
+      if (digest === null) {
+        this.#stray(layout.images, name, 'image')
+        continue
+      }
+      this.#counts.images++
+      try {
+        this.#counts.bytes += readBlob(layout, digest)?.length ?? 0
+      } catch (error) {
+        this.#failed(error, 'image', digest)
+      }
+    }
+  }
+
+  bundles(): void {
+    const { layout } = this.#store
+    const ids = new Set<string>(listBundleIds(layout))
+    for (const id of listBundleIds(layout)) {
+      this.#counts.bundles++
+      try {
+        const record = readBundle(layout, id)
+        if (record === null) continue
+        const directory = layout.bundle(id)
+        for (const name of ['rootfs', 'image.json', 'config.json']) lstatSync(`${directory}/${name}`)
+        const config = readBlob(layout, record.image.config)
+        if (config !== null && !readFileSync(`${directory}/image.json`).equals(config)) {
+          this.#problem(
+            'bundle-altered',
+            'bundle',
+            id,
+            `Cannot trust "${directory}/image.json": it is not the image's config`,
+          )
+        }
+        for (const diffId of record.layers) lstatSync(layout.layer(diffId))
+      } catch (error) {
+        this.#failed(error, 'bundle', id)
+      }
+    }
+    for (const name of namesIn(layout.bundles)) {
+      if (!ids.has(name)) {
+        this.#problem(
+          'bundle-orphan',
+          'bundle',
+          name,
+          `The directory "${layout.bundle(name as never)}" has no record: a create or delete did not finish`,
+        )
+      }
+    }
+  }
+
+  async #run<J extends Job>(job: J): Promise<JobResults[J['kind']]> {
+    this.#todo++
+    try {
+      return await this.#store.pool.run(job, { signal: this.#signal })
+    } finally {
+      eventSink(this.#options)({ kind: 'check-progress', checked: ++this.#done, of: this.#todo })
+    }
+  }
+
+  #stray(directory: string, name: string, what: string): void {
+    if (isTemporaryName(name)) return
+    this.#problem(
+      'stray-file',
+      what,
+      name,
+      `Cannot tell what "${directory}/${name}" is: it is not part of a store`,
+    )
+  }
+
+  #failed(thrown: unknown, what: string, name: string): void {
+    if (!isGrootError(thrown) && !isErrno(thrown)) throw thrown
+    const error = toGrootError(thrown, `Cannot check ${what} "${name}"`)
+    if (error.kind === 'aborted') throw error
+    this.#problem(error.code, what, name, error.message)
+  }
+
+  #problem(code: string, what: string, name: string, message: string): void {
+    this.#problems.push({ code, what, name, message })
+  }
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return []
+    throw error
+  }
+}

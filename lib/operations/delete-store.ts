@@ -1,0 +1,65 @@
+/**
+ * delete-store: removes a store with all that groot put there, and nothing else.
+ */
+import { readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs'
+import { isErrno, StoreError } from '../errors.js'
+import { removeTree } from '../linux/remove-tree.js'
+import { listBundleIds } from '../store/bundles.js'
+import { storeDirectories } from '../store/layout.js'
+import { isTemporaryName } from '../store/records.js'
+import type { DeleteStoreOptions } from './api.js'
+import { removeBundle } from './delete.js'
+import { openExisting, storePath } from './opened-store.js'
+
+/**
+ * Deletes a store; one that is not there is no error.
+ *
+ * @throws {StoreError} `store-not-empty` when there are bundles and `force` is not given
+ */
+export async function deleteStore(options: DeleteStoreOptions): Promise<void> {
+  const path = storePath(options.path)
+  const store = await openExisting(path, undefined, 'delete-store', () => {})
+  if (store === null) return
+  const { layout, locks } = store
+  const request = { timeoutMs: 60_000 }
+  const ids = listBundleIds(layout)
+  if (ids.length > 0 && options.force !== true) {
+    const count = `${ids.length} bundle${ids.length === 1 ? '' : 's'}`
+    throw new StoreError(
+      'store-not-empty',
+      `Cannot delete store "${path}": it has ${count}; delete them first, or force it`,
+      {
+        facts: { path, bundles: ids.length },
+      },
+    )
+  }
+  for (const id of ids) await removeBundle(store, id, request)
+  const lock = await locks.gc(request)
+  try {
+    // commit point: without store.json there is no store; what is left is rubbish that init-store accepts
+    unlinkSync(layout.descriptor)
+    // Backwards: records before what they name, so that what a kill leaves is never more than unused objects.
+    for (const directory of [...storeDirectories(layout)].reverse()) {
+      // The locks go last, and by rename, as we hold one of them.
+      if (directory.path !== layout.locks) removeTree(directory.path)
+    }
+  } finally {
+    await lock.release()
+  }
+  const leftLocks = `${path}/.tmp-locks`
+  renameSync(layout.locks, leftLocks)
+  removeTree(leftLocks)
+  removeRoot(path)
+}
+
+/** The root itself may be a mount point, or hold files of others: then it stays. */
+function removeRoot(path: string): void {
+  for (const name of readdirSync(path)) {
+    if (isTemporaryName(name)) removeTree(`${path}/${name}`)
+  }
+  try {
+    rmdirSync(path)
+  } catch (error) {
+    if (!isErrno(error, 'ENOTEMPTY', 'EBUSY', 'EEXIST', 'EACCES', 'EPERM')) throw error
+  }
+}

@@ -1,0 +1,58 @@
+/**
+ * delete: a bundle and all that was made for it goes away.
+ */
+import { randomBytes } from 'node:crypto'
+import { existsSync, renameSync } from 'node:fs'
+import { isErrno } from '../errors.js'
+import { removeTreeInSlices } from '../linux/remove-tree.js'
+import { syncDirectory } from '../linux/sync.js'
+import type { LockRequest } from '../locks/locks.js'
+import { type BundleId, parseBundleId } from '../store/bundle-id.js'
+import { checkWritable } from '../store/descriptor.js'
+import { removeRecord } from '../store/records.js'
+import type { CallOptions, DeleteResult } from './api.js'
+import { lockRequest } from './call.js'
+import type { OpenedStore } from './opened-store.js'
+
+/** Deletes a bundle; one that is not there is success, and leavings of a killed create are removed on the way. */
+export async function deleteBundle(
+  store: OpenedStore,
+  id: string,
+  options: CallOptions,
+): Promise<DeleteResult> {
+  const bundleId = parseBundleId(id)
+  const existed = await removeBundle(store, bundleId, lockRequest(options))
+  return { id: bundleId, existed }
+}
+
+export async function removeBundle(store: OpenedStore, id: BundleId, request: LockRequest): Promise<boolean> {
+  const { layout, locks } = store
+  checkWritable(layout.descriptor, store.descriptor)
+  if (!existsSync(layout.record(id)) && !existsSync(layout.bundle(id))) return false
+  await using _lock = await locks.bundle(id, request)
+  const trashed = trashRecord(store, id)
+  await removeLeavings(store, id)
+  if (trashed !== null) removeRecord(trashed)
+  return trashed !== null
+}
+
+/** Removes what stands in the place of a bundle that has no record. The bundle's lock is held. */
+export async function removeLeavings({ layout, driver }: OpenedStore, id: BundleId): Promise<void> {
+  const directory = layout.bundle(id)
+  await driver.remove(id, `${directory}/rootfs`)
+  await removeTreeInSlices(directory)
+}
+
+/** @returns where the record is now, or null when there was none */
+function trashRecord({ layout }: OpenedStore, id: BundleId): string | null {
+  const trashed = `${layout.trash}/${id}-${randomBytes(6).toString('hex')}.json`
+  try {
+    // commit point: without its record there is no bundle
+    renameSync(layout.record(id), trashed)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return null
+    throw error
+  }
+  syncDirectory(layout.records)
+  return trashed
+}

@@ -1,0 +1,94 @@
+/**
+ * init-store: makes a store, or says that it is there.
+ */
+import { chmodSync, lstatSync, mkdirSync, readdirSync } from 'node:fs'
+import { basename } from 'node:path'
+import { loadDriver, probeDriver } from '../driver/host.js'
+import { isErrno, StoreError } from '../errors.js'
+import { LockManager } from '../locks/locks.js'
+import { newDescriptor, readDescriptor, writeDescriptor } from '../store/descriptor.js'
+import { type StoreLayout, storeDirectories, storeLayout } from '../store/layout.js'
+import { isTemporaryName } from '../store/records.js'
+import type { InitStoreOptions, StoreInfo } from './api.js'
+import { checkOwner, makeDirectories, storePath } from './opened-store.js'
+
+export const DEFAULT_DRIVER = 'vfs'
+
+/**
+ * Makes a store in a directory that is missing, empty, or holds a store that was half made.
+ *
+ * @throws {StoreError} `store-exists`, `store-not-empty`, `store-unsafe`
+ * @throws {UnsupportedError} `driver-unknown`, `driver-unusable`, `lock-unsupported`
+ */
+export async function initStore(options: InitStoreOptions): Promise<StoreInfo> {
+  const made = await makeStore(options)
+  if (made !== null) return made
+  const path = storePath(options.path)
+  throw new StoreError('store-exists', `Cannot make store "${path}": there is one already`, {
+    facts: { path },
+  })
+}
+
+/** The same, but null when there is a store already, also one that another process made meanwhile. */
+export async function makeStore(options: InitStoreOptions): Promise<StoreInfo | null> {
+  const layout = storeLayout(storePath(options.path))
+  const module = await loadDriver(options.driver ?? DEFAULT_DRIVER)
+  const driverOptions = module.parseOptions(options.driverOptions ?? null)
+  if (readDescriptor(layout.descriptor) !== null) return null
+  checkEmpty(layout)
+  makeRoot(layout.root)
+  checkOwner(layout.root)
+  makeDirectories(layout)
+  const where = { directory: layout.root, effectiveUid: process.geteuid?.() ?? 0 }
+  const notes = await probeDriver(module, where, driverOptions)
+  await probeLocks(layout)
+  const descriptor = newDescriptor(module.name, options.driverOptions)
+  // commit point: store.json, the last file of a new store
+  if (!writeDescriptor(layout.descriptor, descriptor)) return null
+  return { path: layout.root, driver: module.name, id: descriptor.id, notes }
+}
+
+/** A foreign directory is never taken over: a mistyped path must not end in a clean of somebody's files. */
+function checkEmpty(layout: StoreLayout): void {
+  const known = new Set(storeDirectories(layout).map(({ path }) => basename(path)))
+  for (const name of namesIn(layout.root)) {
+    // An ext filesystem's own directory stands in the root of each fresh mount.
+    if (known.has(name) || isTemporaryName(name) || name === 'lost+found' || name === 'store.json') continue
+    throw new StoreError(
+      'store-not-empty',
+      `Cannot make store "${layout.root}": the directory holds ${JSON.stringify(name)}, which is not part of a store`,
+      { facts: { path: layout.root, found: name } },
+    )
+  }
+}
+
+function makeRoot(path: string): void {
+  try {
+    if (lstatSync(path).isDirectory()) return
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error
+  }
+  mkdirSync(path, { mode: 0o711, recursive: true })
+  chmodSync(path, 0o711)
+}
+
+/** Takes and gives one lock: where flock does not work, nothing would be safe. */
+async function probeLocks(layout: StoreLayout): Promise<void> {
+  const locks = new LockManager(layout.locks, { command: 'init-store' })
+  await using _lock = await locks.gc({ timeoutMs: 10_000 })
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return []
+    if (isErrno(error, 'ENOTDIR')) {
+      throw new StoreError('store-unsafe', `Cannot use store "${directory}": it is not a directory`, {
+        facts: { path: directory, cause: 'not a directory' },
+        cause: error,
+      })
+    }
+    throw error
+  }
+}

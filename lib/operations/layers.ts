@@ -1,0 +1,129 @@
+/**
+ * The layers of an image: bringing in those that the store lacks, and merging what it has into a tree.
+ */
+import { existsSync } from 'node:fs'
+import type { DiffId } from '../digest.js'
+import type { EventSink } from '../events.js'
+import { layerCompression } from '../image/media-types.js'
+import type { LayerLimits } from '../layer/limits.js'
+import type { DroppedXattr } from '../layer/policy.js'
+import { replayLayer } from '../layer/replay.js'
+import type { LockRequest } from '../locks/locks.js'
+import type { ImageLayer, ImageSource, ResolvedImage } from '../sources/source.js'
+import type { Lease } from '../store/leases.js'
+import { Merger } from '../tree/merge.js'
+import type { Tree } from '../tree/model.js'
+import { withAnyListeners } from './call.js'
+import type { OpenedStore } from './opened-store.js'
+
+export interface IngestContext {
+  readonly lease: Lease
+  readonly limits: LayerLimits
+  readonly events: EventSink
+  readonly signal: AbortSignal
+  readonly locking: LockRequest
+  /** Opened when the first missing layer needs it: a cached image needs no source. */
+  source(): Promise<ImageSource>
+}
+
+/** Ingests all layers that the store lacks, as many at once as there are threads. The first failure ends the others. */
+export async function ingestMissingLayers(
+  store: OpenedStore,
+  image: ResolvedImage,
+  context: IngestContext,
+): Promise<void> {
+  const failed = new AbortController()
+  const signal = withAnyListeners(AbortSignal.any([context.signal, failed.signal]))
+  const each = new Map(image.layers.map((layer) => [layer.diffId, layer]))
+  const ingests = [...each.values()].map(async (layer) => {
+    try {
+      await ingestIfMissing(store, layer, { ...context, signal, locking: { ...context.locking, signal } })
+    } catch (error) {
+      // The first failure is the reason that the others report; theirs would only say that they were aborted.
+      failed.abort(error)
+      throw error
+    }
+  })
+  const results = await Promise.allSettled(ingests)
+  if (results.some((result) => result.status === 'rejected')) throw failed.signal.reason
+}
+
+/**
+ * The tree of an image whose layers are all in the store.
+ *
+ * @throws {ImageError} when the layers do not fit on each other
+ * @throws {IntegrityError} `layer-damaged`
+ */
+export function mergeImage(
+  store: OpenedStore,
+  diffIds: readonly DiffId[],
+  limits: LayerLimits,
+  events: EventSink,
+): Tree {
+  const merger = new Merger(limits)
+  const dropped = new Map<string, number>()
+  const onDropped = ({ name }: DroppedXattr) => dropped.set(name, (dropped.get(name) ?? 0) + 1)
+  diffIds.forEach((diffId, number) => {
+    merger.apply(replayLayer(store.layout.layer(diffId), limits, onDropped), number)
+  })
+  for (const [name, count] of dropped) {
+    events({
+      kind: 'warning',
+      code: 'xattr-dropped',
+      message: `The extended attribute ${JSON.stringify(name)} of ${count} file${count === 1 ? '' : 's'} is not taken over`,
+      facts: { name, count },
+    })
+  }
+  events({ kind: 'tree-merged', entries: merger.entries })
+  return { root: merger.root }
+}
+
+async function ingestIfMissing(store: OpenedStore, layer: ImageLayer, context: IngestContext): Promise<void> {
+  const { diffId } = layer
+  const record = store.layout.layer(diffId)
+  if (!existsSync(record)) {
+    await using lock = await store.locks.layer(diffId, context.locking)
+    // Again, now that nobody else is reading it: who held the lock may have brought it.
+    if (!existsSync(record)) {
+      const signal = withAnyListeners(AbortSignal.any([context.signal, lock.lost]))
+      return await ingest(store, layer, record, { ...context, signal })
+    }
+  }
+  context.events({ kind: 'layer-known', diffId })
+}
+
+async function ingest(
+  store: OpenedStore,
+  layer: ImageLayer,
+  record: string,
+  context: IngestContext,
+): Promise<void> {
+  const { diffId, descriptor } = layer
+  const over = new AbortController()
+  const source = await context.source()
+  const blob = await source.openBlob(layer, AbortSignal.any([context.signal, over.signal]))
+  context.events({ kind: 'layer-start', diffId, bytes: descriptor.size })
+  const result = await store.pool.run(
+    {
+      kind: 'ingest',
+      blob: blob.kind === 'file' ? blob : { kind: 'stream' },
+      request: {
+        digest: descriptor.digest,
+        size: descriptor.size,
+        compression: layerCompression(descriptor.mediaType),
+        diffId,
+        objects: store.layout.objects,
+        record,
+        staging: `${context.lease.staging()}/${diffId.replace(':', '-')}`,
+        limits: context.limits,
+      },
+    },
+    {
+      signal: context.signal,
+      onProgress: (bytes) => context.events({ kind: 'layer-progress', diffId, bytes, of: descriptor.size }),
+      onStreamOver: () => over.abort(),
+      ...(blob.kind === 'stream' ? { stream: blob.chunks } : {}),
+    },
+  )
+  context.events({ kind: 'layer-done', diffId, ...result })
+}

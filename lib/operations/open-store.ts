@@ -1,0 +1,89 @@
+/**
+ * openStore on the calling thread: the operations behind the library's interface.
+ */
+import { StoreError, toGrootError } from '../errors.js'
+import type { CallOptions, CreateRequest, GrootStore, OpenStoreOptions } from './api.js'
+import { checkStore } from './check.js'
+import { createBundle } from './create.js'
+import { deleteBundle } from './delete.js'
+import { makeStore } from './init-store.js'
+import { listBundles } from './list.js'
+import { type OpenedStore, openExisting } from './opened-store.js'
+import { bundleStats } from './stats.js'
+
+/**
+ * Opens a store, and makes it first when it does not exist and `make` is not false.
+ *
+ * @throws {StoreError} `store-missing` and what makeStore and openExisting throw
+ */
+export async function openStoreHere(options: OpenStoreOptions): Promise<GrootStore> {
+  return await asGroot(`Cannot open store "${options.path}"`, async () => {
+    const open = () => openExisting(options.path, options.driver, commandName(), () => {})
+    let store = await open()
+    if (store === null && options.make !== false) {
+      await makeStore({
+        path: options.path,
+        ...(options.driver === undefined ? {} : { driver: options.driver }),
+      })
+      store = await open()
+    }
+    if (store === null) {
+      throw new StoreError('store-missing', `Cannot open store "${options.path}": there is none`, {
+        facts: { path: options.path },
+      })
+    }
+    return new LocalStore(store)
+  })
+}
+
+class LocalStore implements GrootStore {
+  readonly #store: OpenedStore
+
+  constructor(store: OpenedStore) {
+    this.#store = store
+  }
+
+  get path(): string {
+    return this.#store.layout.root
+  }
+  get driver(): string {
+    return this.#store.descriptor.driver
+  }
+
+  create(request: CreateRequest) {
+    return asGroot(`Cannot create bundle "${request.id}"`, () => createBundle(this.#store, request))
+  }
+  delete(id: string, options: CallOptions = {}) {
+    return asGroot(`Cannot delete bundle "${id}"`, () => deleteBundle(this.#store, id, options))
+  }
+  list(options: CallOptions = {}) {
+    return asGroot('Cannot list bundles', () => listBundles(this.#store, options))
+  }
+  stats(id: string, _options: CallOptions = {}) {
+    return asGroot(`Cannot show bundle "${id}"`, () => bundleStats(this.#store, id))
+  }
+  check(options: CallOptions = {}) {
+    return asGroot('Cannot check the store', () => checkStore(this.#store, options))
+  }
+  async close(): Promise<void> {
+    await this.#store.pool.close()
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+/** Whatever an operation throws reaches the caller as one of groot's errors. */
+async function asGroot<T>(doing: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw toGrootError(error, doing)
+  }
+}
+
+/** What those who wait for our locks are told. Never arguments: they are nobody's business. */
+function commandName(): string {
+  const script = process.argv[1] ?? process.argv0
+  return script.slice(script.lastIndexOf('/') + 1)
+}

@@ -1,0 +1,107 @@
+/**
+ * An opened store: what every operation works with. Opening reads store.json, checks whose store it is, and opens the
+ * driver's room; nothing is locked and nothing runs in the background.
+ */
+import { chmodSync, lstatSync, mkdirSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { isAbsolute, normalize } from 'node:path'
+import type { Driver } from '../driver/contract.js'
+import { loadDriver, openDriver } from '../driver/host.js'
+import { isErrno, StoreError, UsageError } from '../errors.js'
+import type { EventSink } from '../events.js'
+import { LockManager } from '../locks/locks.js'
+import { readDescriptor, type StoreDescriptor } from '../store/descriptor.js'
+import { type StoreLayout, storeDirectories, storeLayout } from '../store/layout.js'
+import { type ObjectReader, objectReader } from '../store/objects.js'
+import { WorkerPool } from '../worker/pool.js'
+
+export interface OpenedStore {
+  readonly layout: StoreLayout
+  readonly descriptor: StoreDescriptor
+  readonly driver: Driver
+  readonly locks: LockManager
+  readonly objects: ObjectReader
+  readonly pool: WorkerPool
+}
+
+/**
+ * Opens a store that exists.
+ *
+ * @param command what to show those who wait for our locks
+ * @returns null when there is no store
+ * @throws {StoreError} `store-invalid`, `store-version`, `store-feature`, `store-unsafe`, `store-driver`
+ */
+export async function openExisting(
+  path: string,
+  driverName: string | undefined,
+  command: string,
+  events: EventSink,
+): Promise<OpenedStore | null> {
+  const layout = storeLayout(storePath(path))
+  const descriptor = readDescriptor(layout.descriptor)
+  if (descriptor === null) return null
+  checkOwner(layout.root)
+  if (driverName !== undefined && driverName !== descriptor.driver) {
+    throw new StoreError(
+      'store-driver',
+      `Cannot open store "${layout.root}" with driver "${driverName}": it was made with driver "${descriptor.driver}"`,
+      { facts: { path: layout.root, asked: driverName, found: descriptor.driver } },
+    )
+  }
+  const module = await loadDriver(descriptor.driver)
+  const objects = objectReader(layout.objects)
+  const room = { directory: layout.driver(descriptor.driver), objects, events }
+  const driver = await openDriver(module, room, module.parseOptions(descriptor.driverOptions))
+  return {
+    layout,
+    descriptor,
+    driver,
+    objects,
+    locks: new LockManager(layout.locks, { command }),
+    pool: new WorkerPool(Math.max(1, Math.min(availableParallelism(), 8))),
+  }
+}
+
+/** @throws {UsageError} `option-invalid` when the path is not absolute */
+export function storePath(path: string): string {
+  if (!isAbsolute(path) || path.includes('\0')) {
+    throw new UsageError(
+      'option-invalid',
+      `Cannot use ${JSON.stringify(path)} as a store: its path must be absolute`,
+      {
+        facts: { option: 'store', value: path },
+      },
+    )
+  }
+  const clean = normalize(path)
+  return clean.length > 1 && clean.endsWith('/') ? clean.slice(0, -1) : clean
+}
+
+/** Makes what is missing of a store's directories, each with its exact mode, whatever the umask. */
+export function makeDirectories(layout: StoreLayout): void {
+  for (const { path, mode } of [{ path: layout.root, mode: 0o711 }, ...storeDirectories(layout)]) {
+    try {
+      mkdirSync(path, { mode })
+      chmodSync(path, mode)
+    } catch (error) {
+      if (!isErrno(error, 'EEXIST')) throw error
+    }
+  }
+}
+
+/**
+ * Refuses a store that someone else could change under us.
+ *
+ * @throws {StoreError} `store-unsafe`
+ */
+export function checkOwner(root: string): void {
+  const stat = lstatSync(root)
+  const uid = process.geteuid?.() ?? 0
+  const refuse = (cause: string): StoreError =>
+    new StoreError('store-unsafe', `Cannot use store "${root}": ${cause}`, { facts: { path: root, cause } })
+  if (stat.isSymbolicLink()) throw refuse('it is a symbolic link; name the directory itself')
+  if (!stat.isDirectory()) throw refuse('it is not a directory')
+  if (stat.uid !== uid) throw refuse(`it belongs to uid ${stat.uid}, this process runs as uid ${uid}`)
+  if ((stat.mode & 0o022) !== 0)
+    throw refuse(`others may write to it (mode ${(stat.mode & 0o7777).toString(8)})`)
+}

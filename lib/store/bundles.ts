@@ -1,0 +1,79 @@
+/**
+ * Bundle records: the truth about which bundles there are. What stands in a bundle's directory is never read back.
+ */
+import { readdirSync } from 'node:fs'
+import type { DiffId, Digest } from '../digest.js'
+import type { BaseId } from './base-id.js'
+import { BUNDLE_ID, type BundleId } from './bundle-id.js'
+import * as field from './fields.js'
+import type { StoreLayout } from './layout.js'
+import { readRecord } from './records.js'
+
+export interface RecordedMount {
+  readonly destination: string
+  readonly type: string
+  readonly source: string
+  readonly options: readonly string[]
+}
+
+export interface BundleRecord {
+  readonly format: 1
+  readonly id: BundleId
+  readonly createdAt: string
+  readonly image: { readonly reference: string; readonly digest: Digest; readonly config: Digest }
+  readonly layers: readonly DiffId[]
+  readonly base: BaseId | null
+  readonly driver: string
+  readonly readOnly: boolean
+  readonly ignoreOwnership: boolean
+  readonly mounts: readonly RecordedMount[]
+}
+
+/** @throws {StoreError} `record-damaged` */
+export function readBundle(layout: StoreLayout, id: BundleId): BundleRecord | null {
+  return readRecord(layout.record(id), (value) => parseBundle(value, id))
+}
+
+/** Ids of all bundle records, in byte order. */
+export function listBundleIds(layout: StoreLayout): BundleId[] {
+  const ids: BundleId[] = []
+  for (const name of readdirSync(layout.records)) {
+    if (!name.endsWith('.json')) continue
+    const id = name.slice(0, -'.json'.length)
+    if (BUNDLE_ID.test(id)) ids.push(id as BundleId)
+  }
+  return ids.sort()
+}
+
+function parseBundle(value: unknown, id: BundleId): BundleRecord {
+  const raw = field.object(value, 'bundle')
+  const image = field.object(raw.image, 'image')
+  if (field.integer(raw.format, 'format') !== 1) throw new Error('format should be 1')
+  if (raw.id !== id) throw new Error(`id should be "${id}"`)
+  return {
+    format: 1,
+    id,
+    createdAt: field.string(raw.createdAt, 'createdAt'),
+    image: {
+      reference: field.string(image.reference, 'image.reference'),
+      digest: field.digest(image.digest, 'image.digest'),
+      config: field.digest(image.config, 'image.config'),
+    },
+    layers: field.list(raw.layers, 'layers', (each, name) => field.digest(each, name) as DiffId),
+    base: field.optional(raw.base, (each) => field.string(each, 'base') as BaseId),
+    driver: field.string(raw.driver, 'driver'),
+    readOnly: field.boolean(raw.readOnly, 'readOnly'),
+    ignoreOwnership: field.boolean(raw.ignoreOwnership, 'ignoreOwnership'),
+    mounts: field.list(raw.mounts, 'mounts', parseMount),
+  }
+}
+
+function parseMount(value: unknown, name: string): RecordedMount {
+  const raw = field.object(value, name)
+  return {
+    destination: field.string(raw.destination, `${name}.destination`),
+    type: field.string(raw.type, `${name}.type`),
+    source: field.string(raw.source, `${name}.source`),
+    options: field.list(raw.options, `${name}.options`, field.string),
+  }
+}

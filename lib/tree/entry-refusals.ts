@@ -1,0 +1,199 @@
+/**
+ * The words for what cannot be written: which entry, which of its values, and why the system does not take it.
+ *
+ * Turns errno errors of single steps into errors that a caller can act on. An errno that says nothing about the entry
+ * (a full disk, a failing one) passes as it is.
+ */
+import { type ByteString, printable } from '../bytes.js'
+import { isErrno, SystemError, UnsupportedError } from '../errors.js'
+import type { Inode, NonDirectory } from './model.js'
+
+/** `"etc/motd"`; the top of the tree is `"/"`. */
+function quoted(path: ByteString): string {
+  return `"${printable(path) || '/'}"`
+}
+
+/** An entry could not be made at all. */
+export function entryRefused(error: unknown, inode: Inode, path: ByteString): unknown {
+  if (!isErrno(error)) return error
+  const entry = printable(path)
+  const facts = { entry, errno: error.code }
+  switch (error.code) {
+    case 'EEXIST':
+      // The directory was fresh, so this name is one of ours: the filesystem takes two names of the tree for one.
+      return unrepresentable(
+        path,
+        'name',
+        entry,
+        'the filesystem takes it for the same as another name',
+        error,
+      )
+    case 'ENAMETOOLONG':
+      if (inode.kind === 'symlink' && lastName(path).length <= 255) {
+        return unrepresentable(
+          path,
+          'target',
+          `${inode.target.length} bytes`,
+          'the filesystem keeps shorter ones',
+          error,
+        )
+      }
+      return new SystemError(
+        'name-too-long',
+        `Cannot write ${quoted(path)}: its name is longer than the filesystem takes`,
+        {
+          facts,
+          cause: error,
+        },
+      )
+    case 'EILSEQ':
+    case 'EINVAL':
+      return unrepresentable(path, 'name', entry, 'the filesystem does not take these bytes', error)
+    case 'ENOENT':
+      if (inode.kind !== 'symlink' || inode.target !== '') return error
+      return unrepresentable(path, 'target', '', 'a symlink has to lead somewhere', error)
+    case 'EMLINK':
+      return unrepresentable(path, 'kind', inode.kind, 'the directory above can hold no more of them', error)
+    case 'EPERM':
+    case 'ENOTSUP':
+      if (inode.kind === 'char' || inode.kind === 'block') return deviceRefused(error, inode, path)
+      return unrepresentable(path, 'kind', inode.kind, 'the filesystem has no such files', error)
+    default:
+      return error
+  }
+}
+
+/** A file could not be given a further name. */
+export function linkRefused(error: unknown, inode: Inode, path: ByteString): unknown {
+  if (isErrno(error, 'EMLINK', 'EPERM', 'ENOTSUP')) {
+    return unrepresentable(path, 'kind', 'hard link', 'the filesystem gives this file no further name', error)
+  }
+  return entryRefused(error, inode, path)
+}
+
+function lastName(path: ByteString): string {
+  return path.slice(path.lastIndexOf('/') + 1)
+}
+
+function deviceRefused(
+  cause: unknown,
+  inode: Inode & { major: number; minor: number },
+  path: ByteString,
+): UnsupportedError {
+  const device = `${inode.kind} ${inode.major}:${inode.minor}`
+  return new UnsupportedError(
+    'ownership-unsupported',
+    `Cannot make ${quoted(path)} (${device}): only root may make devices; with ignoreOwnership it is left out`,
+    { facts: { entry: printable(path), device }, cause },
+  )
+}
+
+export function ownerRefused(error: unknown, inode: Inode, path: ByteString): unknown {
+  if (!isErrno(error, 'EPERM', 'EINVAL', 'ENOTSUP')) return error
+  const { uid, gid } = inode
+  const why =
+    error.code === 'EINVAL'
+      ? 'the user namespace has no such id'
+      : process.geteuid?.() === 0
+        ? 'the filesystem or the user namespace does not allow it'
+        : 'only root may give files away'
+  return new UnsupportedError(
+    'ownership-unsupported',
+    `Cannot give ${quoted(path)} to owner ${uid}:${gid}: ${why}; with ignoreOwnership it would belong to the caller`,
+    { facts: { entry: printable(path), uid, gid }, cause: error },
+  )
+}
+
+/** @param hasRoom whether the disk has room left, so that ENOSPC speaks of the attribute */
+export function xattrRefused(
+  error: unknown,
+  inode: Inode,
+  path: ByteString,
+  name: ByteString,
+  hasRoom: () => boolean,
+): unknown {
+  if (!isErrno(error)) return error
+  const what = `attribute "${printable(name)}"`
+  const isPrivileged = name.startsWith('security.') || name.startsWith('trusted.')
+  switch (error.code) {
+    case 'EPERM':
+    case 'EACCES':
+      if (isPrivileged) {
+        return new UnsupportedError(
+          'ownership-unsupported',
+          `Cannot give ${quoted(path)} its ${what}: only root may; with ignoreOwnership it is left out`,
+          { facts: { entry: printable(path), xattr: printable(name) }, cause: error },
+        )
+      }
+      return unrepresentable(
+        path,
+        'xattr',
+        printable(name),
+        `the kernel does not allow it on a ${inode.kind}`,
+        error,
+      )
+    case 'ENOTSUP':
+      return unrepresentable(path, 'xattr', printable(name), 'the filesystem has no such attributes', error)
+    case 'EINVAL':
+    case 'ERANGE':
+    case 'E2BIG':
+      return unrepresentable(
+        path,
+        'xattr',
+        printable(name),
+        'its name or value is not one that the kernel takes',
+        error,
+      )
+    case 'ENOSPC':
+      if (!hasRoom()) return error
+      return unrepresentable(
+        path,
+        'xattr',
+        printable(name),
+        'the filesystem has no room for so much in one file',
+        error,
+      )
+    default:
+      return error
+  }
+}
+
+export function deviceOutOfRange(
+  inode: NonDirectory & { major: number; minor: number },
+  path: ByteString,
+): SystemError {
+  return unrepresentable(
+    path,
+    'device',
+    `${inode.major}:${inode.minor}`,
+    'Linux has 12 bits of major and 20 of minor',
+  )
+}
+
+export function timeRefused(inode: Inode, path: ByteString, found: string): SystemError {
+  const wanted = `${inode.mtimeSeconds}.${String(inode.mtimeNanoseconds).padStart(9, '0')}`
+  return unrepresentable(path, 'mtime', wanted, `the filesystem makes ${found} of it`)
+}
+
+/**
+ * What the filesystem cannot keep, though the tree has it.
+ *
+ * @param value which of the entry's values: `name`, `mtime`, …
+ */
+export function unrepresentable(
+  path: ByteString,
+  value: string,
+  wanted: string,
+  why: string,
+  cause?: unknown,
+): SystemError {
+  const errno = isErrno(cause) ? cause.code : null
+  return new SystemError(
+    'value-unrepresentable',
+    `Cannot write ${quoted(path)} with ${value} "${wanted}": ${why}`,
+    {
+      facts: { entry: printable(path), value, wanted, errno },
+      cause,
+    },
+  )
+}

@@ -1,0 +1,365 @@
+/**
+ * Writing one entry of a tree: its content and its metadata, exactly.
+ *
+ * The order is the point. Owner first: chown(2) clears set-id bits and drops security.capability. Then attributes: without
+ * privileges a file that is read-only takes none. Then the mode, then the times, which all before may have changed.
+ */
+import { type ByteString, byteString, EMPTY, printable } from '../bytes.js'
+import type { VerityDigest } from '../digest.js'
+import { BugError, IntegrityError, isErrno, NotFoundError } from '../errors.js'
+import { type CString, descriptorPath, pathString } from '../linux/c-string.js'
+import {
+  AT_FDCWD,
+  O_CREAT,
+  O_EXCL,
+  O_NOATIME,
+  O_NOFOLLOW,
+  O_NONBLOCK,
+  O_RDONLY,
+  O_WRONLY,
+} from '../linux/constants.js'
+import { ContentCopier } from '../linux/copy.js'
+import {
+  changeMode,
+  changeModeAt,
+  changeOwner,
+  changeOwnerAt,
+  close,
+  makeNodeAt,
+  openAt,
+  setTimes,
+  setTimesAt,
+  symlinkAt,
+  writeAllAt,
+} from '../linux/files.js'
+import type { Work } from '../linux/slices.js'
+import { type FileStat, statAt, statDescriptor } from '../linux/stat.js'
+import { statFilesystem } from '../linux/statfs.js'
+import { removeXattr, setXattr, setXattrAt, xattrsAt, xattrsOf } from '../linux/xattr.js'
+import type { ObjectReader } from '../store/objects.js'
+import {
+  deviceOutOfRange,
+  entryRefused,
+  ownerRefused,
+  timeRefused,
+  unrepresentable,
+  xattrRefused,
+} from './entry-refusals.js'
+import type { Device, Directory, Inode, NonDirectory, RegularFile } from './model.js'
+
+/** @param detail what it was: `0:42`, `char 1:3`, the attribute's name */
+export type Skipped = (what: 'device' | 'xattr' | 'owner', path: ByteString, detail: string) => void
+
+/** What was just made: its descriptor, or its name where it cannot be opened. */
+type Made = number | { readonly directory: number; readonly name: CString }
+
+const NO_ROOM_BYTES = 1024 * 1024 // with less than this, "no space" is taken to speak of the disk
+const LATEST_COMMON_TIME = 0x7fff_ffffn // seconds that every filesystem can keep; before 0 and after this some clamp
+
+export class EntryWriter {
+  /** Contents written so far. */
+  bytes = 0
+  readonly #objects: ObjectReader
+  readonly #ignoreOwnership: boolean
+  readonly #onSkipped: Skipped | undefined
+  readonly #copier = new ContentCopier()
+  readonly #topFd: number
+  readonly #device: number
+  readonly #keepsNanoseconds: boolean
+  /** Whom new files belong to, as the first of them shows. */
+  #newOwner: { readonly uid: number; readonly gid: number } | null = null
+  #noAtime = O_NOATIME
+
+  /** @param topFd the directory that the tree goes to, empty; what it inherited from its parent is taken off */
+  constructor(
+    objects: ObjectReader,
+    topFd: number,
+    ignoreOwnership: boolean,
+    onSkipped: Skipped | undefined,
+  ) {
+    this.#objects = objects
+    this.#topFd = topFd
+    this.#ignoreOwnership = ignoreOwnership
+    this.#onSkipped = onSkipped
+    removeInherited(topFd)
+    const probe = probeTop(topFd)
+    this.#device = probe.device
+    this.#keepsNanoseconds = probe.keepsNanoseconds
+  }
+
+  /** Writes anything but a directory. @returns false when it was left out */
+  *write(directory: number, name: CString, inode: NonDirectory, path: ByteString): Work<boolean> {
+    if (inode.kind === 'file') {
+      yield* this.#writeFile(directory, name, inode, path)
+      return true
+    }
+    if (isDevice(inode)) {
+      if (this.#skipsDevice(inode, path)) return false
+      checkDevice(inode, path)
+    }
+    try {
+      if (inode.kind === 'symlink') symlinkAt(inode.target, directory, name)
+      else if (isDevice(inode)) makeNodeAt(directory, name, inode.kind, 0o600, inode.major, inode.minor)
+      else makeNodeAt(directory, name, inode.kind, 0o600)
+    } catch (error) {
+      throw entryRefused(error, inode, path)
+    }
+    this.#finish({ directory, name }, inode, path, inode.mode)
+    return true
+  }
+
+  /** A further name of something that was left out is left out too. */
+  skipLink(inode: NonDirectory, path: ByteString): void {
+    if (isDevice(inode)) this.#skipsDevice(inode, path)
+  }
+
+  /** Sets the metadata of a full directory. @returns false when the caller has to set its mode once all is written */
+  finishDirectory(fd: number, inode: Directory, path: ByteString): boolean {
+    const isSettled = (inode.mode & 0o700) === 0o700 || hasAcl(inode)
+    this.#finish(fd, inode, path, isSettled ? inode.mode : inode.mode | 0o700)
+    return isSettled
+  }
+
+  /** Sets the metadata of the top and looks whether the filesystem kept it. */
+  finishTop(fd: number, inode: Directory): void {
+    const before = statDescriptor(fd)
+    // Unlike all below, the top may have its group from its parent.
+    this.#newOwner = before
+    this.#finish(fd, inode, EMPTY, inode.mode)
+    const stat = statDescriptor(fd)
+    const owner = this.#ignoreOwnership ? before : inode
+    checkMode(stat, inode.mode, EMPTY)
+    if (stat.uid !== owner.uid || stat.gid !== owner.gid) {
+      const wanted = `${owner.uid}:${owner.gid}`
+      throw unrepresentable(EMPTY, 'owner', wanted, `the filesystem makes ${stat.uid}:${stat.gid} of it`)
+    }
+    checkTime(stat, inode, EMPTY)
+  }
+
+  *#writeFile(directory: number, name: CString, inode: RegularFile, path: ByteString): Work<void> {
+    let fd: number
+    try {
+      fd = openAt(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
+    } catch (error) {
+      throw entryRefused(error, inode, path)
+    }
+    try {
+      yield* this.#writeContent(fd, inode, path)
+      this.bytes += inode.size
+      this.#finish(fd, inode, path, inode.mode)
+    } finally {
+      close(fd)
+    }
+  }
+
+  *#writeContent(fd: number, inode: RegularFile, path: ByteString): Work<void> {
+    const { content } = inode
+    switch (content.kind) {
+      case 'object':
+        return yield* this.#copyObject(fd, inode, content.digest, path)
+      case 'inline':
+        checkLength(content.bytes.length, inode, path)
+        return writeAllAt(fd, content.bytes, 0)
+      case 'empty':
+        return checkLength(0, inode, path)
+      default:
+        content satisfies never
+    }
+  }
+
+  *#copyObject(fd: number, inode: RegularFile, digest: VerityDigest, path: ByteString): Work<void> {
+    const source = this.#openObject(digest, path)
+    try {
+      const stat = statDescriptor(source)
+      if (stat.kind !== 'file') throw damaged(digest, path, 'it is not a regular file')
+      if (stat.size !== inode.size) throw wrongSize(digest, path, inode.size, stat.size)
+      const copied = yield* this.#copier.copy(source, stat, fd, this.#device)
+      if (copied !== inode.size) throw wrongSize(digest, path, inode.size, copied)
+    } finally {
+      close(source)
+    }
+  }
+
+  #openObject(digest: VerityDigest, path: ByteString): number {
+    const object = pathString(this.#objects.path(digest))
+    for (;;) {
+      try {
+        return openAt(AT_FDCWD, object, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | this.#noAtime)
+      } catch (error) {
+        // Only the owner may read without leaving a trace; it saves a write for each object, no more.
+        if (isErrno(error, 'EPERM') && this.#noAtime !== 0) this.#noAtime = 0
+        else if (isErrno(error, 'ELOOP')) throw damaged(digest, path, 'it is not a regular file', error)
+        else if (isErrno(error, 'ENOENT')) throw missing(digest, path, error)
+        else throw error
+      }
+    }
+  }
+
+  #skipsDevice(inode: Device, path: ByteString): boolean {
+    if (this.#ignoreOwnership)
+      this.#onSkipped?.('device', path, `${inode.kind} ${inode.major}:${inode.minor}`)
+    return this.#ignoreOwnership
+  }
+
+  #finish(made: Made, inode: Inode, path: ByteString, mode: number): void {
+    this.#setOwner(made, inode, path)
+    if (inode.xattrs.size > 0) this.#setXattrs(made, inode, path)
+    if (inode.kind !== 'symlink') {
+      if (typeof made === 'number') changeMode(made, mode)
+      else changeModeAt(made.directory, made.name, mode)
+      // Without privileges the set-group-id bit of a foreign group is dropped, and nobody says so.
+      if ((mode & 0o6000) !== 0) checkMode(statMade(made), mode, path)
+    }
+    if (hasAcl(inode)) this.#checkAcls(made, inode, path)
+    this.#setTimes(made, inode, path)
+  }
+
+  #setOwner(made: Made, inode: Inode, path: ByteString): void {
+    this.#newOwner ??= statMade(made)
+    const { uid, gid } = inode
+    if (uid === this.#newOwner.uid && gid === this.#newOwner.gid) return
+    if (this.#ignoreOwnership) {
+      this.#onSkipped?.('owner', path, `${uid}:${gid}`)
+      return
+    }
+    if (!isId(uid) || !isId(gid)) {
+      throw unrepresentable(path, 'owner', `${uid}:${gid}`, 'ids go from 0 to 4294967294')
+    }
+    try {
+      if (typeof made === 'number') changeOwner(made, uid, gid)
+      else changeOwnerAt(made.directory, made.name, uid, gid)
+    } catch (error) {
+      throw ownerRefused(error, inode, path)
+    }
+  }
+
+  #setXattrs(made: Made, inode: Inode, path: ByteString): void {
+    for (const [name, value] of inode.xattrs) {
+      if (this.#ignoreOwnership && (name.startsWith('security.') || name.startsWith('trusted.'))) {
+        this.#onSkipped?.('xattr', path, printable(name))
+        continue
+      }
+      try {
+        if (typeof made === 'number') setXattr(made, name, value)
+        else setXattrAt(made.directory, made.name, name, value)
+      } catch (error) {
+        throw xattrRefused(error, inode, path, name, () => this.#hasRoom())
+      }
+    }
+  }
+
+  #setTimes(made: Made, inode: Inode, path: ByteString): void {
+    const { mtimeSeconds, mtimeNanoseconds } = inode
+    if (BigInt.asIntN(64, mtimeSeconds) !== mtimeSeconds)
+      throw timeRefused(inode, path, 'no number of 64 bits')
+    if (typeof made === 'number') setTimes(made, mtimeSeconds, mtimeNanoseconds)
+    else setTimesAt(made.directory, made.name, mtimeSeconds, mtimeNanoseconds)
+    const isCommon = mtimeSeconds >= 0n && mtimeSeconds <= LATEST_COMMON_TIME
+    if (!isCommon || !this.#keepsNanoseconds) checkTime(statMade(made), inode, path)
+  }
+
+  /** An access list that does not fit the mode is changed by chmod(2) without a word. */
+  #checkAcls(made: Made, inode: Inode, path: ByteString): void {
+    const found = typeof made === 'number' ? xattrsOf(made) : xattrsAt(made.directory, made.name)
+    for (const [name, value] of inode.xattrs) {
+      if (isAcl(name) && found.get(name) !== value) {
+        throw unrepresentable(path, 'xattr', printable(name), 'the kernel makes another list of it')
+      }
+    }
+  }
+
+  #hasRoom(): boolean {
+    return (
+      statFilesystem(descriptorPath(this.#topFd).toString('latin1', 0, -1)).availableBytes >= NO_ROOM_BYTES
+    )
+  }
+}
+
+/** A new directory inherits default access lists and the set-group-id bit, and hands them on to all that is made in it. */
+function removeInherited(fd: number): void {
+  for (const name of ['system.posix_acl_default', 'system.posix_acl_access']) {
+    try {
+      removeXattr(fd, byteString(name))
+    } catch (error) {
+      if (!isErrno(error, 'ENODATA', 'ENOTSUP', 'EPERM', 'EINVAL')) throw error
+    }
+  }
+  changeMode(fd, 0o700)
+}
+
+/** Looks what the filesystem keeps: whole seconds only, or no modes at all (as FAT does). */
+function probeTop(fd: number): { device: number; keepsNanoseconds: boolean } {
+  changeMode(fd, 0o741)
+  setTimes(fd, 1_000_000_000n, 123_456_789)
+  const stat = statDescriptor(fd)
+  checkMode(stat, 0o741, EMPTY)
+  changeMode(fd, 0o700)
+  return { device: stat.device, keepsNanoseconds: stat.mtimeNanoseconds === 123_456_789 }
+}
+
+function statMade(made: Made): FileStat {
+  return typeof made === 'number' ? statDescriptor(made) : statAt(made.directory, made.name)
+}
+
+/** 2^32 - 1 would mean "leave the owner as it is". */
+function isId(id: number): boolean {
+  return Number.isInteger(id) && id >= 0 && id < 0xffff_ffff
+}
+
+function isAcl(name: ByteString): boolean {
+  return name.startsWith('system.posix_acl_')
+}
+
+function hasAcl(inode: Inode): boolean {
+  if (inode.xattrs.size === 0) return false
+  for (const name of inode.xattrs.keys()) if (isAcl(name)) return true
+  return false
+}
+
+function isDevice(inode: NonDirectory): inode is Device {
+  return inode.kind === 'char' || inode.kind === 'block'
+}
+
+function checkDevice(inode: Device, path: ByteString): void {
+  const { major, minor } = inode
+  const isFit = Number.isInteger(major) && Number.isInteger(minor)
+  if (!isFit || major < 0 || major > 0xfff || minor < 0 || minor > 0xfffff)
+    throw deviceOutOfRange(inode, path)
+}
+
+function checkMode(stat: FileStat, mode: number, path: ByteString): void {
+  if (stat.mode === mode) return
+  const [wanted, found] = [mode.toString(8).padStart(4, '0'), stat.mode.toString(8).padStart(4, '0')]
+  throw unrepresentable(path, 'mode', wanted, `the filesystem or the kernel makes ${found} of it`)
+}
+
+function checkTime(stat: FileStat, inode: Inode, path: ByteString): void {
+  if (stat.mtimeSeconds === inode.mtimeSeconds && stat.mtimeNanoseconds === inode.mtimeNanoseconds) return
+  throw timeRefused(inode, path, `${stat.mtimeSeconds}.${String(stat.mtimeNanoseconds).padStart(9, '0')}`)
+}
+
+function checkLength(length: number, inode: RegularFile, path: ByteString): void {
+  if (length === inode.size) return
+  const entry = printable(path)
+  throw new BugError(`Cannot write "${entry}": the tree says ${inode.size} bytes and holds ${length}`, {
+    facts: { entry },
+  })
+}
+
+function wrongSize(object: string, path: ByteString, expected: number, found: number): IntegrityError {
+  const entry = printable(path)
+  const message = `Cannot write "${entry}": object ${object} has ${found} bytes, the tree says ${expected}`
+  return new IntegrityError('object-damaged', message, { facts: { entry, object, expected, found } })
+}
+
+function damaged(object: string, path: ByteString, why: string, cause?: unknown): IntegrityError {
+  const entry = printable(path)
+  const message = `Cannot write "${entry}": object ${object} is damaged, ${why}`
+  return new IntegrityError('object-damaged', message, { facts: { entry, object }, cause })
+}
+
+function missing(object: string, path: ByteString, cause: unknown): NotFoundError {
+  const entry = printable(path)
+  const message = `Cannot write "${entry}": object ${object} is not in the store`
+  return new NotFoundError('object-missing', message, { facts: { entry, object }, cause })
+}

@@ -1,0 +1,237 @@
+/**
+ * A pool of ingest threads: heavy work off the thread that coordinates it. Threads are started when first needed, do one
+ * job at a time, and do not keep the process alive while idle.
+ */
+import { createRequire } from 'node:module'
+import { Worker } from 'node:worker_threads'
+import { AbortedError, BugError } from '../errors.js'
+import type { Job, JobResults } from './jobs.js'
+import { fromWire, toWire, type WireError } from './wire-error.js'
+
+export type ToThread =
+  | { readonly kind: 'job'; readonly job: Job; readonly aborted: SharedArrayBuffer }
+  | { readonly kind: 'chunk'; readonly bytes: Uint8Array }
+  | { readonly kind: 'end'; readonly error: WireError | null }
+
+export type ToPool =
+  | { readonly kind: 'progress'; readonly bytes: number }
+  | { readonly kind: 'consumed'; readonly bytes: number }
+  | { readonly kind: 'done'; readonly result: JobResults[Job['kind']] }
+  | { readonly kind: 'failed'; readonly error: WireError }
+
+export interface RunOptions {
+  readonly signal: AbortSignal
+  readonly onProgress?: (bytes: number) => void
+  /** The blob, for jobs that take a stream. */
+  readonly stream?: AsyncIterable<Uint8Array>
+  /** Called when the job is over, so that a stream that is being waited for ends. */
+  readonly onStreamOver?: () => void
+}
+
+/** Chunks sent and not read yet are at most this many bytes, plus one chunk. */
+const WINDOW_BYTES = 4 * 1024 * 1024
+
+export class WorkerPool {
+  readonly #size: number
+  readonly #idle: Worker[] = []
+  readonly #all = new Set<Worker>()
+  readonly #waiting: ((worker: Worker | null) => void)[] = []
+  #closed = false
+
+  constructor(size: number) {
+    this.#size = size
+  }
+
+  /** Runs a job on a free thread; waits for one when all are busy. */
+  async run<J extends Job>(job: J, options: RunOptions): Promise<JobResults[J['kind']]> {
+    const worker = await this.#take(options.signal)
+    const run = new Run(worker, job, options)
+    try {
+      // The job's kind decides its result: runJob of jobs.ts is the other side.
+      return (await run.result()) as JobResults[J['kind']]
+    } finally {
+      if (run.threadLost) this.#drop(worker)
+      else this.#give(worker)
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    for (const wake of this.#waiting.splice(0)) wake(null)
+    await Promise.all([...this.#all].map((worker) => worker.terminate()))
+    this.#all.clear()
+    this.#idle.length = 0
+  }
+
+  async #take(signal: AbortSignal): Promise<Worker> {
+    if (signal.aborted) throw new AbortedError(undefined, { cause: signal.reason })
+    if (this.#closed) throw new BugError('Cannot run a job: the pool is closed')
+    const idle = this.#idle.pop()
+    if (idle !== undefined) return idle
+    if (this.#all.size < this.#size) return this.#start()
+    const worker = await this.#waitForFree(signal)
+    if (worker !== null) return worker
+    throw new AbortedError(undefined, { cause: signal.reason })
+  }
+
+  /** Null when the signal fires or the pool is closed first. */
+  #waitForFree(signal: AbortSignal): Promise<Worker | null> {
+    return new Promise((resolve) => {
+      const settle = (worker: Worker | null): void => {
+        signal.removeEventListener('abort', abort)
+        resolve(worker)
+      }
+      const abort = (): void => {
+        this.#waiting.splice(this.#waiting.indexOf(settle), 1)
+        settle(null)
+      }
+      this.#waiting.push(settle)
+      signal.addEventListener('abort', abort, { once: true })
+    })
+  }
+
+  #start(): Worker {
+    // By way of package.json's imports, as the compiled file is needed wherever this module was loaded from.
+    // Without the flags of the process, which may be of a kind that a thread refuses (--input-type).
+    const worker = new Worker(createRequire(import.meta.url).resolve('#ingest'), { execArgv: [] })
+    worker.unref()
+    this.#all.add(worker)
+    return worker
+  }
+
+  #give(worker: Worker): void {
+    worker.unref()
+    const next = this.#waiting.shift()
+    if (next !== undefined) next(worker)
+    else this.#idle.push(worker)
+  }
+
+  #drop(worker: Worker): void {
+    this.#all.delete(worker)
+    void worker.terminate()
+    const next = this.#waiting.shift()
+    if (next !== undefined) next(this.#start())
+  }
+}
+
+/** One job on one thread. */
+class Run {
+  threadLost = false
+  readonly #worker: Worker
+  readonly #job: Job
+  readonly #options: RunOptions
+  readonly #aborted = new SharedArrayBuffer(4)
+  #unread = 0
+  #finished = false
+  #wakePump: (() => void) | null = null
+
+  constructor(worker: Worker, job: Job, options: RunOptions) {
+    this.#worker = worker
+    this.#job = job
+    this.#options = options
+  }
+
+  async result(): Promise<JobResults[Job['kind']]> {
+    const { signal, stream } = this.#options
+    const abort = () => this.#abort()
+    this.#worker.ref()
+    signal.addEventListener('abort', abort, { once: true })
+    try {
+      const answer = this.#answer()
+      this.#send({ kind: 'job', job: this.#job, aborted: this.#aborted })
+      const pump = stream === undefined ? null : this.#pump(stream)
+      try {
+        return await answer
+      } finally {
+        this.#finished = true
+        this.#wakePump?.()
+        this.#options.onStreamOver?.()
+        await pump
+      }
+    } finally {
+      signal.removeEventListener('abort', abort)
+    }
+  }
+
+  #answer(): Promise<JobResults[Job['kind']]> {
+    const worker = this.#worker
+    return new Promise((resolve, reject) => {
+      const settle = (act: () => void) => {
+        worker.off('message', onMessage)
+        worker.off('error', onError)
+        worker.off('exit', onExit)
+        act()
+      }
+      const lost = (cause: unknown) => {
+        this.threadLost = true
+        const message = cause instanceof Error ? cause.message : String(cause)
+        settle(() => reject(new BugError(`Cannot finish a job: its thread ended: ${message}`, { cause })))
+      }
+      const onError = (error: unknown) => lost(error)
+      const onExit = (status: number) => lost(new Error(`exit ${status}`))
+      const onMessage = (message: ToPool) => {
+        switch (message.kind) {
+          case 'progress':
+            return this.#options.onProgress?.(message.bytes)
+          case 'consumed':
+            this.#unread -= message.bytes
+            return this.#wakePump?.()
+          case 'done':
+            return settle(() => resolve(message.result))
+          case 'failed':
+            return settle(() => reject(fromWire(message.error)))
+          default:
+            message satisfies never
+        }
+      }
+      worker.on('message', onMessage)
+      worker.on('error', onError)
+      worker.on('exit', onExit)
+    })
+  }
+
+  #abort(): void {
+    Atomics.store(new Int32Array(this.#aborted), 0, 1)
+    // For a thread that waits for the next chunk.
+    this.#send({ kind: 'end', error: toWire(new AbortedError()) })
+    this.#wakePump?.()
+  }
+
+  /** Feeds the blob to the thread, never far ahead of it. Its failure reaches the job, which then fails with it. */
+  async #pump(stream: AsyncIterable<Uint8Array>): Promise<void> {
+    try {
+      for await (const chunk of stream) {
+        if (this.#finished) return
+        this.#unread += chunk.length
+        const bytes = owned(chunk)
+        this.#send({ kind: 'chunk', bytes }, [bytes.buffer])
+        while (this.#unread >= WINDOW_BYTES && !this.#finished && !this.#options.signal.aborted)
+          await this.#wait()
+        if (this.#options.signal.aborted) return
+      }
+      this.#send({ kind: 'end', error: null })
+    } catch (error) {
+      this.#send({ kind: 'end', error: toWire(error) })
+    }
+  }
+
+  #wait(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wakePump = () => {
+        this.#wakePump = null
+        resolve()
+      }
+    })
+  }
+
+  #send(message: ToThread, transfer: ArrayBuffer[] = []): void {
+    if (!this.#finished) this.#worker.postMessage(message, transfer)
+  }
+}
+
+/** The chunk in memory of its own, so that it can be handed over without a copy where it had that already. */
+function owned(chunk: Uint8Array): Uint8Array<ArrayBuffer> {
+  const whole = chunk.byteOffset === 0 && chunk.byteLength === chunk.buffer.byteLength
+  if (whole && chunk.buffer instanceof ArrayBuffer) return new Uint8Array(chunk.buffer)
+  return Uint8Array.prototype.slice.call(chunk) as Uint8Array<ArrayBuffer>
+}

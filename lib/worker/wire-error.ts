@@ -1,0 +1,78 @@
+/**
+ * Errors on their way between threads: structured clone would drop their class, code and facts.
+ */
+import * as errors from '../errors.js'
+
+export interface WireError {
+  readonly kind: errors.ErrorKind
+  readonly code: errors.ErrorCode
+  readonly message: string
+  readonly facts: errors.ErrorFacts
+  readonly temporary: boolean
+  readonly stack: string | null
+  readonly cause: string | null
+}
+
+export function toWire(thrown: unknown): WireError {
+  const error = errors.toGrootError(thrown)
+  return {
+    kind: error.kind,
+    code: error.code,
+    message: error.message,
+    facts: error.facts,
+    temporary: error.temporary,
+    stack: error.stack ?? null,
+    cause: error.cause === undefined ? null : causeText(error.cause),
+  }
+}
+
+export function fromWire(wire: WireError): errors.GrootError {
+  const options = {
+    facts: wire.facts,
+    temporary: wire.temporary,
+    ...(wire.cause === null ? {} : { cause: new Error(wire.cause) }),
+  }
+  const error = make(wire, options)
+  if (wire.stack !== null) error.stack = wire.stack
+  return error
+}
+
+function make({ kind, code, message }: WireError, options: errors.ErrorOptions): errors.GrootError {
+  // The code was checked by the constructor on the other side; the table in errors.ts is the same on both.
+  switch (kind) {
+    case 'usage':
+      return new errors.UsageError(code as errors.ErrorCode<'usage'>, message, options)
+    case 'store':
+      return new errors.StoreError(code as errors.ErrorCode<'store'>, message, options)
+    case 'busy':
+      return new errors.BusyError(code as errors.ErrorCode<'busy'>, message, options)
+    case 'exists':
+      return new errors.ExistsError(code as errors.ErrorCode<'exists'>, message, options)
+    case 'not-found':
+      return new errors.NotFoundError(code as errors.ErrorCode<'not-found'>, message, options)
+    case 'auth':
+      return new errors.AuthError(code as errors.ErrorCode<'auth'>, message, options)
+    case 'registry':
+      return new errors.RegistryError(code as errors.ErrorCode<'registry'>, message, options)
+    case 'integrity':
+      return new errors.IntegrityError(code as errors.ErrorCode<'integrity'>, message, options)
+    case 'image':
+      return new errors.ImageError(code as errors.ErrorCode<'image'>, message, options)
+    case 'quota':
+      return new errors.QuotaError(code as errors.ErrorCode<'quota'>, message, options)
+    case 'unsupported':
+      return new errors.UnsupportedError(code as errors.ErrorCode<'unsupported'>, message, options)
+    case 'system':
+      return new errors.SystemError(code as errors.ErrorCode<'system'>, message, options)
+    case 'bug':
+      return new errors.BugError(message, options)
+    case 'aborted':
+      return new errors.AbortedError(message, options)
+    default:
+      return kind satisfies never
+  }
+}
+
+function causeText(cause: unknown): string {
+  return cause instanceof Error ? (cause.stack ?? cause.message) : String(cause)
+}

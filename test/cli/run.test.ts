@@ -1,0 +1,497 @@
+import { describe, expect, it } from 'vitest'
+import { type Process, run } from '../../cli/run.js'
+import {
+  AbortedError,
+  type BundleSummary,
+  BusyError,
+  type CallOptions,
+  type CheckReport,
+  type CreateRequest,
+  ExistsError,
+  type GrootStore,
+  NotFoundError,
+  type OpenStoreOptions,
+  StoreError,
+} from '../../lib/index.js'
+
+const BUNDLE: BundleSummary = {
+  id: 'web',
+  bundle: '/s/bundles/web',
+  rootfs: '/s/bundles/web/rootfs',
+  image: { reference: 'oci:dir\u202e:x', digest: 'sha256:aa' },
+  driver: 'vfs',
+  mounts: [],
+  createdAt: '2026-01-02T03:04:05.678Z',
+}
+
+const CLEAN: CheckReport = { objects: 1, layers: 2, images: 3, bundles: 1, bytes: 2048, problems: [] }
+
+/** A store that answers as it is told and writes down what it was asked. */
+class FakeStore implements GrootStore {
+  readonly path = '/s'
+  readonly driver = 'vfs'
+  readonly calls: unknown[] = []
+  readonly known = new Map<string, BundleSummary | Error>([['web', BUNDLE]])
+  report = CLEAN
+  closed = 0
+
+  async create({ signal: _, onEvent, ...request }: CreateRequest) {
+    this.calls.push(['create', request])
+    onEvent?.({ kind: 'warning', code: 'odd', message: 'This is odd' })
+    return BUNDLE
+  }
+  async delete(id: string, { lockTimeoutMs }: CallOptions = {}) {
+    this.calls.push(['delete', id, lockTimeoutMs])
+    const found = this.known.get(id)
+    if (found instanceof Error) throw found
+    return { id, existed: this.known.delete(id) }
+  }
+  async list() {
+    return [BUNDLE, { ...BUNDLE, id: 'web-2' }]
+  }
+  async stats(id: string) {
+    if (!this.known.has(id))
+      throw new NotFoundError('bundle-missing', `Cannot show bundle "${id}"`, { facts: { id } })
+    return { disk_usage: { total_bytes_used: 5, exclusive_bytes_used: 3 }, extra: 'not told' }
+  }
+  async check() {
+    return this.report
+  }
+  async close() {
+    this.closed++
+  }
+  async [Symbol.asyncDispose]() {
+    await this.close()
+  }
+}
+
+interface Wish extends Partial<Process> {
+  readonly input?: string | readonly Uint8Array[]
+  readonly storeMissing?: boolean
+}
+
+/** Runs a command line against a fake store. */
+async function groot(
+  line: string | readonly string[],
+  { input = '', storeMissing = false, ...wish }: Wish = {},
+) {
+  const store = new FakeStore()
+  const opened: unknown[] = []
+  let stdout = ''
+  let stderr = ''
+  let reads = 0
+  const openStore = async (options: OpenStoreOptions) => {
+    opened.push(options)
+    if (storeMissing && options.make === false) {
+      throw new StoreError('store-missing', 'Cannot open store "/s": there is none')
+    }
+    return store
+  }
+  const start = (overrides: Partial<FakeStore> = {}) => {
+    Object.assign(store, overrides)
+    return run({
+      argv: typeof line === 'string' ? line.split(' ') : line,
+      version: '1.2.3',
+      env: { GROOT_STORE: '/s' },
+      uid: 1000,
+      cwd: () => '/work',
+      library: {
+        openStore,
+        initStore: async (options) => ({
+          path: options.path,
+          driver: options.driver ?? 'vfs',
+          id: 'uuid',
+          notes: ['a note'],
+        }),
+        deleteStore: async (options) => {
+          opened.push(['delete-store', options])
+          if (options.force !== true)
+            throw new StoreError('store-not-empty', 'Cannot delete store "/s": it has 1 bundle')
+        },
+      },
+      signal: new AbortController().signal,
+      stdin: async function* () {
+        reads++
+        yield* typeof input === 'string' ? [Buffer.from(input)] : input
+      },
+      writeAnswer: async (text) => {
+        stdout += text
+      },
+      writeLog: (lines) => {
+        stderr += lines
+      },
+      terminal: { isTerminal: false, columns: 80 },
+      now: () => 0,
+      ...wish,
+    })
+  }
+  const withStore = async (overrides?: Partial<FakeStore>) => {
+    const status = await start(overrides)
+    return { status, stdout, stderr, opened, calls: store.calls, closed: store.closed, reads }
+  }
+  return { withStore, store }
+}
+
+const result = async (line: string | readonly string[], wish?: Wish) => (await groot(line, wish)).withStore()
+
+describe('create', () => {
+  it('prints the path of the bundle and nothing else', async () => {
+    const { status, stdout, stderr, opened, closed, calls } = await result('create oci:dir:x web')
+    expect({ status, stdout, stderr, closed }).toEqual({
+      status: 0,
+      stdout: '/s/bundles/web\n',
+      stderr: 'groot: warning: This is odd\n',
+      closed: 1,
+    })
+    expect(opened).toEqual([{ path: '/s', make: true, thread: 'caller' }])
+    expect(calls).toEqual([
+      [
+        'create',
+        {
+          image: 'oci:dir:x',
+          id: 'web',
+          readOnly: false,
+          ignoreOwnership: false,
+          insecureRegistries: [],
+          limits: {},
+        },
+      ],
+    ])
+  })
+
+  it('prints one JSON object with --json', async () => {
+    const { stdout } = await result('create --json oci:dir:x web')
+    expect(stdout).toBe(
+      '{"id":"web","bundle":"/s/bundles/web","rootfs":"/s/bundles/web/rootfs","image":{"reference":"oci:dir\\u202e:x","digest":"sha256:aa"},"driver":"vfs","mounts":[]}\n',
+    )
+  })
+
+  it('hands on every option', async () => {
+    const line =
+      'create --driver vfs --platform linux/arm/v7 --read-only --ignore-ownership --insecure-registry a:1 --insecure-registry b --max-file-bytes 1KiB --max-total-bytes 1MiB --lock-timeout 90s --username me --password-stdin oci:d web'
+    const { calls, opened } = await result(line, { input: 'sec\nret\n\n' })
+    expect(opened).toEqual([{ path: '/s', driver: 'vfs', make: true, thread: 'caller' }])
+    expect(calls).toEqual([
+      [
+        'create',
+        {
+          image: 'oci:d',
+          id: 'web',
+          platform: 'linux/arm/v7',
+          readOnly: true,
+          ignoreOwnership: true,
+          insecureRegistries: ['a:1', 'b'],
+          credentials: { username: 'me', password: 'sec\nret\n' },
+          lockTimeoutMs: 90_000,
+          limits: { maxFileBytes: 1024, maxTotalBytes: 1_048_576 },
+        },
+      ],
+    ])
+  })
+
+  it.each([
+    ['a password', 'a password'],
+    ['crlf\r\n', 'crlf'],
+    [' kept ', ' kept '],
+  ])('reads %j from standard input as the password %j', async (input, password) => {
+    const { calls } = await result('create --username me --password-stdin oci:d web', { input })
+    expect(calls).toMatchObject([['create', { credentials: { username: 'me', password } }]])
+  })
+
+  it('puts a password together that comes in pieces', async () => {
+    const bytes = Buffer.from('pässwörd')
+    const input = [...bytes].map((byte) => Uint8Array.of(byte))
+    const { calls } = await result('create --username me --password-stdin oci:d web', { input })
+    expect(calls).toMatchObject([['create', { credentials: { password: 'pässwörd' } }]])
+  })
+
+  it.each([
+    ['--username me', 'a', 'Cannot use --username: it needs --password-stdin too'],
+    ['--password-stdin', 'a', 'Cannot use --password-stdin: it needs --username too'],
+    ['--username me --password-stdin', '\n', 'Cannot read the password: standard input is empty'],
+    [
+      '--username me --password-stdin',
+      'x'.repeat(65_537),
+      'Cannot read the password: it is longer than 65536 bytes',
+    ],
+  ])('with %s is refused before the store is opened', async (options, input, message) => {
+    const { status, stdout, stderr, opened } = await result(`create ${options} oci:d web`, { input })
+    expect({ status, stdout, opened }).toEqual({ status: 2, stdout: '', opened: [] })
+    expect(stderr).toContain(`groot: ${message}`)
+    expect(stderr).not.toContain('xxx')
+  })
+
+  it('does not touch standard input without --password-stdin', async () => {
+    expect((await result('create oci:d web')).reads).toBe(0)
+  })
+
+  it.each(['', '.', '..', 'a/b', '-x', 'a b', 'a\nb', 'ä', 'x'.repeat(129)])(
+    'refuses the id %j before anything is touched',
+    async (id) => {
+      for (const argv of [
+        ['create', '--', 'oci:d', id],
+        ['stats', '--', id],
+        ['delete', '--', 'web', id],
+      ]) {
+        const { status, stdout, opened, stderr } = await result([
+          ...argv.slice(0, 1),
+          '--log-format',
+          'json',
+          ...argv.slice(1),
+        ])
+        expect({ status, stdout, opened }).toEqual({ status: 2, stdout: '', opened: [] })
+        expect(JSON.parse(stderr)).toMatchObject({
+          level: 'error',
+          code: 'id-invalid',
+          kind: 'usage',
+          exitStatus: 2,
+        })
+      }
+    },
+  )
+
+  it('tells an error, closes the store, and ends with the status of the error', async () => {
+    const create = async () => {
+      throw new ExistsError('bundle-exists', 'Cannot create bundle "web": there is one', {
+        facts: { id: 'web' },
+      })
+    }
+    const { status, stdout, stderr, closed } = await (await groot('create oci:d web')).withStore({ create })
+    expect({ status, stdout, stderr, closed }).toEqual({
+      status: 12,
+      stdout: '',
+      stderr: 'groot: Cannot create bundle "web": there is one\n',
+      closed: 1,
+    })
+  })
+
+  it('that is stopped ends with the status of the signal', async () => {
+    const stop = new AbortController()
+    const create = async () => {
+      stop.abort(new AbortedError('Cannot go on: stopped by SIGTERM', { facts: { signal: 'SIGTERM' } }))
+      throw new AbortedError()
+    }
+    const run = await groot('create oci:d web', { signal: stop.signal })
+    const { status, stderr } = await run.withStore({ create })
+    expect({ status, stderr }).toEqual({ status: 143, stderr: 'groot: Cannot go on: stopped by SIGTERM\n' })
+  })
+})
+
+describe('delete', () => {
+  it('says nothing when it worked', async () => {
+    const { status, stdout, stderr, calls } = await result('delete --lock-timeout 0 web')
+    expect({ status, stdout, stderr, calls }).toEqual({
+      status: 0,
+      stdout: '',
+      stderr: '',
+      calls: [['delete', 'web', 0]],
+    })
+  })
+
+  it('notes what is not there, and is content', async () => {
+    const { status, stdout, stderr } = await result('delete gone web')
+    expect({ status, stdout, stderr }).toEqual({
+      status: 0,
+      stdout: '',
+      stderr: 'groot: warning: There is no bundle "gone"\n',
+    })
+  })
+
+  it('is not content with --must-exist', async () => {
+    const { status, stderr, calls } = await result('delete --must-exist gone web')
+    expect({ status, stderr }).toEqual({
+      status: 13,
+      stderr: 'groot: Cannot delete bundle "gone": there is none with this id\n',
+    })
+    expect(calls).toHaveLength(2)
+  })
+
+  it('tries all, and the first failure decides', async () => {
+    const run = await groot('delete --must-exist busy gone web web')
+    run.store.known.set('busy', new BusyError('mount-busy', 'Cannot unmount "busy"'))
+    const { status, stderr, calls, closed } = await run.withStore()
+    expect({ status, closed, calls: calls.map((call) => (call as string[])[1]) }).toEqual({
+      status: 11,
+      closed: 1,
+      calls: ['busy', 'gone', 'web'],
+    })
+    expect(stderr.split('\n')).toHaveLength(3)
+  })
+
+  it('stops between two bundles when it is told to', async () => {
+    const stop = new AbortController()
+    const run = await groot('delete web web-2', { signal: stop.signal })
+    const remove = async (id: string) => {
+      stop.abort(new AbortedError('Cannot go on: stopped by SIGINT', { facts: { signal: 'SIGINT' } }))
+      return { id, existed: true }
+    }
+    expect(await run.withStore({ delete: remove })).toMatchObject({ status: 130, closed: 1 })
+  })
+})
+
+describe('a store that is not there', () => {
+  const note = 'groot: warning: There is no store at "/s" yet; the first create makes it\n'
+
+  it.each([
+    ['list', 0, '', note],
+    ['list --json', 0, '[]\n', note],
+    [
+      'check',
+      0,
+      'Checked 0 objects, 0 layers, 0 image documents, 0 bundles: read 0 bytes, no problems\n',
+      note,
+    ],
+    ['delete web', 0, '', `${note}groot: warning: There is no bundle "web"\n`],
+    [
+      'delete --must-exist web',
+      13,
+      '',
+      `${note}groot: Cannot delete bundle "web": there is none with this id\n`,
+    ],
+    ['stats web', 13, '', `${note}groot: Cannot show bundle "web": there is none with this id\n`],
+  ])('is not made by %s', async (line, status, stdout, stderr) => {
+    const ran = await result(line, { storeMissing: true })
+    expect(ran).toMatchObject({ status, stdout, stderr, opened: [{ path: '/s', make: false }] })
+  })
+})
+
+describe('list', () => {
+  it('prints one id per line', async () => {
+    expect(await result('list')).toMatchObject({ status: 0, stdout: 'web\nweb-2\n', stderr: '' })
+  })
+
+  it('prints an array of objects with --json, on one line', async () => {
+    const { stdout } = await result('list --json')
+    expect(stdout.split('\n')).toHaveLength(2)
+    expect(JSON.parse(stdout)).toEqual([BUNDLE, { ...BUNDLE, id: 'web-2' }])
+  })
+})
+
+describe('stats', () => {
+  it.each(['stats web', 'stats --json web'])('%s prints the shape of GrootFS', async (line) => {
+    const stdout = '{"disk_usage":{"total_bytes_used":5,"exclusive_bytes_used":3}}\n'
+    expect(await result(line)).toMatchObject({ status: 0, stdout, stderr: '' })
+  })
+
+  it('of a bundle that is not there fails', async () => {
+    expect(await result('stats gone')).toMatchObject({ status: 13, stdout: '' })
+  })
+})
+
+describe('check', () => {
+  const problem = { code: 'object-damaged', what: 'object', name: 'ab\x1b[2Jcd', message: 'Cannot trust it' }
+  const damaged = { ...CLEAN, problems: [problem] }
+
+  it('prints what it has read', async () => {
+    expect(await result('check')).toMatchObject({
+      status: 0,
+      stdout: 'Checked 1 object, 2 layers, 3 image documents, 1 bundle: read 2.0 KiB, no problems\n',
+    })
+  })
+
+  it('prints problems first, and ends with 16', async () => {
+    const ran = await (await groot('check')).withStore({ report: damaged })
+    expect(ran).toMatchObject({
+      status: 16,
+      stdout:
+        'object ab\\x1b[2Jcd: object-damaged: Cannot trust it\nChecked 1 object, 2 layers, 3 image documents, 1 bundle: read 2.0 KiB, found 1 problem\n',
+    })
+  })
+
+  it('prints the report with --json', async () => {
+    const { status, stdout } = await (await groot('check --json')).withStore({ report: damaged })
+    expect(status).toBe(16)
+    expect(JSON.parse(stdout)).toEqual(damaged)
+  })
+})
+
+describe('stores', () => {
+  it('are made by init-store, which prints the path', async () => {
+    expect(await result('--store /x init-store --driver vfs')).toMatchObject({
+      status: 0,
+      stdout: '/x\n',
+      stderr: '',
+    })
+    const { stdout, stderr } = await result('--log-level info init-store --json')
+    expect(stdout).toBe('{"path":"/s","driver":"vfs","id":"uuid","notes":["a note"]}\n')
+    expect(stderr).toBe('groot: a note\n')
+  })
+
+  it('are deleted by delete-store, with bundles only when forced', async () => {
+    expect(await result('delete-store')).toMatchObject({
+      status: 10,
+      stdout: '',
+      stderr: 'groot: Cannot delete store "/s": it has 1 bundle\n',
+    })
+    expect(await result('delete-store --force')).toMatchObject({
+      status: 0,
+      stdout: '',
+      opened: [['delete-store', { path: '/s', force: true }]],
+    })
+  })
+})
+
+describe('the command', () => {
+  it('shows help on stderr and fails when nothing is said', async () => {
+    const { status, stdout, stderr } = await result([])
+    expect({ status, stdout }).toEqual({ status: 2, stdout: '' })
+    expect(stderr).toMatch(/^groot \[options\] VERB …\n/)
+  })
+
+  it('shows help on stdout when asked', async () => {
+    const { status, stdout, stderr } = await result('create --help')
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+    expect(stdout).toMatch(
+      /^groot create \[options\] IMAGE ID\n[\s\S]*--platform[\s\S]*--store[\s\S]*Examples:\n/,
+    )
+    for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(80)
+  })
+
+  it('shows its version', async () => {
+    expect(await result('--version')).toMatchObject({ status: 0, stdout: 'groot 1.2.3\n', stderr: '' })
+  })
+
+  it('tells a wrong line in the format that it asks for', async () => {
+    const { status, stdout, stderr } = await result('lst --log-format json')
+    expect({ status, stdout }).toEqual({ status: 2, stdout: '' })
+    expect(JSON.parse(stderr)).toEqual({
+      level: 'error',
+      code: 'usage-invalid',
+      kind: 'usage',
+      exitStatus: 2,
+      message: 'Cannot run "lst": there is no such verb, did you mean "list"? Else see groot --help',
+      facts: { verb: 'lst', suggestion: 'list' },
+    })
+  })
+
+  it('tells more on a terminal', async () => {
+    const terminal = { isTerminal: true, columns: 80 }
+    expect((await result('init-store', { terminal })).stderr).toBe('groot: a note\n')
+    expect((await result('init-store --log-level warn', { terminal })).stderr).toBe('')
+  })
+
+  it('is quiet about a reader that closed the pipe, and not about a full disk', async () => {
+    const failing = (code: string) => async () => {
+      throw Object.assign(new Error(`${code}: cannot write`), { code })
+    }
+    expect(await result('list', { writeAnswer: failing('EPIPE') })).toMatchObject({ status: 0, stderr: '' })
+    expect(await result('list --log-format json', { writeAnswer: failing('ENOSPC') })).toMatchObject({
+      status: 20,
+      stderr:
+        '{"level":"error","code":"system-call","kind":"system","exitStatus":20,"message":"Cannot write the answer to standard output: ENOSPC: cannot write","facts":{"syscall":"write","path":"stdout","errno":"ENOSPC"}}\n',
+    })
+  })
+
+  it('tells its own faults in one line with a hint', async () => {
+    const list = async () => {
+      throw new TypeError('x is not a function')
+    }
+    const { status, stderr, closed } = await (await groot('list')).withStore({ list })
+    expect({ status, stderr, closed }).toEqual({
+      status: 70,
+      stderr:
+        'groot: Cannot finish list: x is not a function (a fault in groot; --log-level debug tells where)\n',
+      closed: 1,
+    })
+  })
+})

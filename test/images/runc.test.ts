@@ -1,0 +1,218 @@
+/** Bundles run: from a registry to what a container prints, as root and as an ordinary user. */
+import { execFileSync } from 'node:child_process'
+import { chmodSync, chownSync, cpSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { skopeoCopy } from './differential.js'
+import { SHELL_USER, shellImages } from './fixtures.js'
+import { writeLayout } from './layout.js'
+import { type LocalRegistry, startRegistry } from './registry.js'
+import {
+  attempt,
+  findTool,
+  MAIN,
+  missing,
+  ROOT,
+  type RunResult,
+  run,
+  type Scratch,
+  scratchDirectory,
+  titled,
+} from './tools.js'
+
+const TOOLS = ['runc', 'busybox', 'skopeo', 'docker-registry']
+const IS_ROOT = process.geteuid?.() === 0
+/** Nobody has this id, so nobody's limits and files are met. */
+const STRANGER = 1_054_321
+const CLEAN_ENV = { GROOT_STORE: '', GROOT_DRIVER: '' }
+
+const whyNotRoot = missing({ root: true, tools: TOOLS }) ?? (await whyRuncFails(undefined))
+const whyNotUser = missing({ tools: TOOLS }) ?? (await whyRuncFails(IS_ROOT ? STRANGER : undefined))
+
+describe.skipIf(whyNotRoot !== null)(titled('a bundle that runc runs as root', whyNotRoot), () => {
+  const shared = sharedImages()
+  let count = 0
+
+  /** Creates a bundle from the registry and runs it. */
+  async function createAndRun(name: string, options: readonly string[] = []): Promise<RunResult> {
+    const { scratch, host } = shared()
+    const id = `${name}-${++count}`
+    const args = ['create', '--insecure-registry', host, ...options, `docker://${host}/${name}:latest`, id]
+    const bundle = (await run(process.execPath, [MAIN, '--store', scratch.file('store'), ...args])).trimEnd()
+    return await attempt('runc', [
+      '--root',
+      scratch.file('runc'),
+      'run',
+      '-b',
+      bundle,
+      `groot-test-${process.pid}-${id}`,
+    ])
+  }
+
+  it('prints what the image says', async () => {
+    expect(await createAndRun('shell')).toEqual({ status: 0, stdout: 'hello from the image\n', stderr: '' })
+  })
+
+  it('runs as the user of the image, in its directory, and reads that user’s files', async () => {
+    const { name, uid, gid } = SHELL_USER
+    const stdout = `${uid}\n${gid}\n/home/${name}\nmine\n`
+    expect(await createAndRun('user')).toEqual({ status: 0, stdout, stderr: '' })
+  })
+
+  it('writes to a writable root filesystem', async () => {
+    expect(await createAndRun('writer')).toMatchObject({ status: 0, stdout: 'new\n' })
+  })
+
+  it('cannot write to a read-only one', async () => {
+    const result = await createAndRun('writer', ['--read-only'])
+    expect(result).toMatchObject({ status: 0, stdout: 'refused\n' })
+    expect(result.stderr).toContain('Read-only file system')
+  })
+})
+
+describe.skipIf(whyNotUser !== null)(
+  titled('a bundle that runc runs for an ordinary user', whyNotUser),
+  () => {
+    const shared = sharedImages()
+    let user: User
+
+    beforeAll(() => {
+      user = makeUser(shared().scratch)
+    })
+
+    async function createAndRun(name: string, options: readonly string[] = []): Promise<RunResult> {
+      const { host } = shared()
+      const args = ['create', '--ignore-ownership', '--insecure-registry', host, ...options]
+      const created = await run(
+        process.execPath,
+        [user.main, ...args, `docker://${host}/${name}:latest`, name],
+        user.run,
+      )
+      const bundle = created.trimEnd()
+      expect(relative(user.home, bundle)).toBe(`.local/share/groot/bundles/${name}`)
+      return await attempt(
+        'runc',
+        ['--root', join(user.home, 'runc'), 'run', '-b', bundle, `groot-test-${name}`],
+        user.run,
+      )
+    }
+
+    it('prints what the image says, with a single id mapped', async () => {
+      expect(await createAndRun('shell')).toEqual({ status: 0, stdout: 'hello from the image\n', stderr: '' })
+    })
+
+    it('runs as root of a user namespace whatever the user of the image, and reads all files', async () => {
+      const stdout = `0\n0\n/home/${SHELL_USER.name}\nmine\n`
+      expect(await createAndRun('user')).toEqual({ status: 0, stdout, stderr: '' })
+    })
+
+    it('writes to its root filesystem', async () => {
+      expect(await createAndRun('writer')).toMatchObject({ status: 0, stdout: 'new\n' })
+    })
+  },
+)
+
+interface Shared {
+  readonly scratch: Scratch
+  /** The registry with the images, HOST:PORT. */
+  readonly host: string
+}
+
+/** Images in a registry of their own, for the tests of one describe. */
+function sharedImages(): () => Shared {
+  let scratch: Scratch
+  let registry: LocalRegistry
+  beforeAll(async () => {
+    scratch = scratchDirectory()
+    chmodSync(scratch.path, 0o711)
+    const images = shellImages()
+    writeLayout(scratch.file('layout'), images, ['gzip'])
+    registry = await startRegistry(scratch.file('registry'))
+    for (const { name } of images) {
+      await skopeoCopy(
+        scratch.path,
+        `oci:${scratch.file('layout')}:${name}`,
+        `docker://${registry.host}/${name}:latest`,
+      )
+    }
+  })
+  afterAll(async () => {
+    await registry?.[Symbol.asyncDispose]()
+    scratch?.[Symbol.dispose]()
+  })
+  return () => ({ scratch, host: registry.host })
+}
+
+interface User {
+  readonly home: string
+  /** The command, where this user can read it. */
+  readonly main: string
+  readonly run: {
+    readonly uid?: number
+    readonly cwd: string
+    readonly env: Readonly<Record<string, string>>
+  }
+}
+
+/** Someone without root: the caller, or for root a stranger with an installation that strangers can read. */
+function makeUser(scratch: Scratch): User {
+  const home = scratch.file('home')
+  mkdirSync(join(home, 'run'), { recursive: true, mode: 0o700 })
+  const env = { ...CLEAN_ENV, HOME: home, XDG_RUNTIME_DIR: join(home, 'run'), XDG_DATA_HOME: '' }
+  if (!IS_ROOT) return { home, main: MAIN, run: { cwd: home, env } }
+  for (const path of [home, join(home, 'run')]) chownSync(path, STRANGER, STRANGER)
+  return { home, main: install(scratch.file('installed')), run: { cwd: home, env, uid: STRANGER } }
+}
+
+/** Copies the built package and what it depends on, as `npm install --omit=dev` would lay it out. */
+function install(directory: string): string {
+  const listed = execFileSync('npm', ['ls', '--omit=dev', '--all', '--parseable'], {
+    cwd: ROOT,
+    encoding: 'utf8',
+  })
+  const packages = listed.split('\n').filter((path) => path.startsWith(join(ROOT, 'node_modules')))
+  for (const path of [
+    'package.json',
+    'dist/lib',
+    'dist/cli',
+    'dist/drivers',
+    ...packages.map((each) => relative(ROOT, each)),
+  ]) {
+    cpSync(join(ROOT, path), join(directory, path), { recursive: true })
+  }
+  execFileSync('chmod', ['-R', 'a+rX', directory])
+  return join(directory, relative(ROOT, MAIN))
+}
+
+/** Runs the simplest container there is, without groot: what fails here says nothing of groot. */
+async function whyRuncFails(uid: number | undefined): Promise<string | null> {
+  if (findTool('runc') === null || findTool('busybox') === null) return 'needs runc and busybox'
+  using scratch = scratchDirectory()
+  chmodSync(scratch.path, 0o711)
+  const bundle = scratch.file('bundle')
+  mkdirSync(join(bundle, 'rootfs/bin'), { recursive: true })
+  mkdirSync(scratch.file('run'))
+  cpSync(realpathSync(findTool('busybox')!), join(bundle, 'rootfs/bin/busybox'))
+  if (uid !== undefined) execFileSync('chown', ['-R', `${uid}:${uid}`, bundle, scratch.file('run')])
+  const options = {
+    cwd: '/',
+    env: { HOME: bundle, XDG_RUNTIME_DIR: scratch.file('run') },
+    ...(uid === undefined ? {} : { uid }),
+  }
+  const rootless = IS_ROOT && uid === undefined ? [] : ['--rootless']
+  const made = await attempt('runc', ['spec', '-b', bundle, ...rootless], options)
+  if (made.status !== 0) return `needs a runc that works: ${made.stderr.trim()}`
+  const path = join(bundle, 'config.json')
+  const spec = JSON.parse(readFileSync(path, 'utf8')) as { process: Record<string, unknown> }
+  Object.assign(spec.process, { terminal: false, args: ['/bin/busybox', 'true'] })
+  writeFileSync(path, JSON.stringify(spec))
+  const ran = await attempt(
+    'runc',
+    ['--root', scratch.file('run/runc'), 'run', '-b', bundle, `groot-probe-${process.pid}`],
+    options,
+  )
+  if (ran.status !== 0) return `needs a machine where runc may run: ${ran.stderr.trim().slice(0, 300)}`
+  if (uid === undefined) return null
+  const node = await attempt(process.execPath, ['-e', ''], options).catch(() => null)
+  return node?.status === 0 ? null : 'needs a Node that other users may run'
+}

@@ -1,0 +1,262 @@
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { verityDigest } from '../../../lib/composefs/verity.js'
+import { type DiffId, sha256, type VerityDigest } from '../../../lib/digest.js'
+import { type IngestRequest, ingestLayer } from '../../../lib/layer/ingest.js'
+import { DEFAULT_LIMITS } from '../../../lib/layer/limits.js'
+import { replayLayer } from '../../../lib/layer/replay.js'
+import { verifyLayer, verifyObject } from '../../../lib/layer/verify.js'
+import { objectReader } from '../../../lib/store/objects.js'
+import { layer } from '../../../lib/testkit/layer.js'
+import { linesOfTree } from '../../../lib/testkit/lines-of-tree.js'
+import { mergeLayers } from '../../../lib/tree/merge.js'
+
+let directory: string
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'groot-ingest-'))
+  mkdirSync(`${directory}/objects`)
+  mkdirSync(`${directory}/layers`)
+})
+afterEach(() => rmSync(directory, { recursive: true }))
+
+let count = 0
+
+async function ingest(
+  tar: Uint8Array,
+  change: Partial<IngestRequest> = {},
+  blob: Uint8Array = tar,
+  chunkBytes = 777,
+) {
+  const request: IngestRequest = {
+    digest: sha256(blob),
+    size: blob.length,
+    compression: 'none',
+    diffId: sha256(tar) as DiffId,
+    objects: `${directory}/objects`,
+    record: `${directory}/layers/${sha256(tar).replace(':', '-')}`,
+    staging: `${directory}/staging-${++count}`,
+    limits: DEFAULT_LIMITS,
+    ...change,
+  }
+  const result = await ingestLayer(request, chunksOf(blob, chunkBytes), () => {})
+  return { ...result, record: request.record, diffId: request.diffId }
+}
+
+async function* chunksOf(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
+  // One buffer for all chunks: whoever keeps a view of a chunk keeps rubbish.
+  const buffer = Buffer.alloc(size)
+  for (let at = 0; at < bytes.length; at += size) {
+    const part = bytes.subarray(at, at + size)
+    buffer.set(part)
+    yield buffer.subarray(0, part.length)
+  }
+}
+
+const objects = () => objectReader(`${directory}/objects`)
+const objectNames = () =>
+  readdirSync(`${directory}/objects`)
+    .flatMap((prefix) => readdirSync(`${directory}/objects/${prefix}`).map((rest) => prefix + rest))
+    .sort()
+const tree = (record: string) =>
+  linesOfTree(mergeLayers([replayLayer(record, DEFAULT_LIMITS)], DEFAULT_LIMITS).tree, objects())
+
+const LARGE = Buffer.alloc(3_000_000, 'large content ')
+const MEDIUM = Buffer.alloc(5_000, 'medium ')
+const sample = () =>
+  layer()
+    .dir('etc')
+    .file('etc/large', LARGE)
+    .file('etc/medium', MEDIUM)
+    .file('etc/again', MEDIUM)
+    .file('etc/tiny', 'x'.repeat(64))
+    .file('etc/just-more', 'x'.repeat(65))
+    .file('etc/empty')
+    .hardlink('etc/hard', 'etc/medium')
+    .symlink('link', '/etc/large')
+    .char('null', 1, 3)
+    .fifo('fifo')
+    .whiteout('gone')
+
+describe('an ingest', () => {
+  it('stores each content once, as an object under its fs-verity digest, and tiny ones in the record', async () => {
+    const result = await ingest(sample().build())
+    const expected = [LARGE, MEDIUM, Buffer.from('x'.repeat(65))].map((bytes) => verityDigest(bytes)).sort()
+    expect(objectNames()).toEqual(expected)
+    expect({ ...result, record: null, diffId: null }).toEqual({
+      entries: 12,
+      newObjects: 3,
+      newBytes: 3_000_000 + 5_000 + 65,
+      record: null,
+      diffId: null,
+    })
+    for (const digest of expected) expect(statSync(objects().path(digest)).mode & 0o7777).toBe(0o444)
+  })
+
+  it('gives the same tree and the same tar again, whatever the compression and the chunks', async () => {
+    const tar = sample().build()
+    const plain = await ingest(tar)
+    const lines = tree(plain.record)
+    expect(lines).toHaveLength(12)
+    for (const [compression, blob, chunk] of [
+      ['none', tar, 1 << 20],
+      ['gzip', gzipSync(tar), 100],
+      ['gzip', gzipSync(tar), 1 << 20],
+    ] as const) {
+      rmSync(plain.record)
+      const again = await ingest(tar, { compression }, blob, chunk)
+      expect(again.newObjects).toBe(0)
+      expect(tree(again.record)).toEqual(lines)
+      expect(verifyLayer(again.record, again.diffId, objects(), DEFAULT_LIMITS)).toBe(tar.length)
+    }
+  })
+
+  it.each(['old', '0.0', '0.1', '1.0'] as const)(
+    'expands sparse files of form %s, and gives the condensed tar again',
+    async (form) => {
+      const size = 3_000_000
+      const runs = [
+        [4096, Buffer.alloc(512, 'a')],
+        [2_000_000, Buffer.alloc(1024, 'b')],
+      ] as const
+      const small = [[512, Buffer.alloc(512, 'c')]] as const
+      const tar = layer()
+        .sparse('big', { size, runs }, form)
+        .sparse('small', { size: 2048, runs: small }, form)
+        .sparse('hole', { size: 100_000, runs: [] }, form)
+        .file('after', 'after')
+        .build()
+      const { record, diffId } = await ingest(tar)
+      const expanded = Buffer.alloc(size)
+      for (const [offset, data] of runs) expanded.set(data, offset)
+      const expandedSmall = Buffer.alloc(2048)
+      expandedSmall.set(small[0][1], 512)
+      expect(objectNames()).toEqual(
+        [expanded, expandedSmall, Buffer.alloc(100_000)].map((bytes) => verityDigest(bytes)).sort(),
+      )
+      expect(readFileSync(objects().path(verityDigest(expanded))).equals(expanded)).toBe(true)
+      expect(verifyLayer(record, diffId, objects(), DEFAULT_LIMITS)).toBe(tar.length)
+    },
+  )
+
+  it('keeps holes of large sparse files as holes', async () => {
+    const size = 64 * 1024 * 1024
+    await ingest(
+      layer()
+        .sparse('s', { size, runs: [[4096, Buffer.alloc(512, 'a')]] }, '1.0')
+        .build(),
+    )
+    const [name] = objectNames()
+    const stat = statSync(objects().path(name as VerityDigest))
+    expect([stat.size, stat.blocks * 512 < 1024 * 1024]).toEqual([size, true])
+  })
+
+  it('keeps what follows the end of the archive in the record and nowhere else', async () => {
+    const tar = Buffer.concat([layer().file('a', 'a').build(), layer().file('evil', 'evil').build()])
+    const { record, diffId } = await ingest(tar)
+    expect(tree(record).map((line) => line.split(' ')[0])).toEqual(['.', 'a'])
+    expect(verifyLayer(record, diffId, objects(), DEFAULT_LIMITS)).toBe(tar.length)
+  })
+
+  describe('publishes nothing', () => {
+    const tar = () => sample().build()
+    const other = sha256(Buffer.from('other')) as DiffId
+
+    it.each([
+      ['when the blob has another digest', { digest: other }, 'digest-mismatch'],
+      ['when the blob is longer than its descriptor says', { size: 1000 }, 'size-mismatch'],
+      ['when the blob is shorter than its descriptor says', { size: 1 << 30 }, 'size-mismatch'],
+      ['when the tar is another than the config says', { diffId: other }, 'diff-id-mismatch'],
+      ['when the blob is not compressed as declared', { compression: 'gzip' }, 'compression-invalid'],
+      [
+        'when a file is over the limit',
+        { limits: { ...DEFAULT_LIMITS, maxFileBytes: 1000 } },
+        'limit-exceeded',
+      ],
+      ['when there are too many entries', { limits: { ...DEFAULT_LIMITS, maxEntries: 3 } }, 'limit-exceeded'],
+    ] as const)('%s', async (_, change, code) => {
+      await expect(ingest(tar(), change)).rejects.toMatchObject({ code })
+      expect([readdirSync(`${directory}/objects`), readdirSync(`${directory}/layers`)]).toEqual([[], []])
+    })
+
+    it.each([100, 700, 6_000, 3_010_000])('when the tar is cut after %d bytes', async (length) => {
+      await expect(ingest(tar().subarray(0, length))).rejects.toMatchObject({ code: 'tar-invalid' })
+      expect([readdirSync(`${directory}/objects`), readdirSync(`${directory}/layers`)]).toEqual([[], []])
+    })
+
+    it('when an entry is refused', async () => {
+      const hostile = layer()
+        .file('ok', LARGE)
+        .file(Buffer.from('a'.repeat(300)), 'x')
+        .build()
+      await expect(ingest(hostile)).rejects.toMatchObject({ code: 'entry-refused' })
+      expect([readdirSync(`${directory}/objects`), readdirSync(`${directory}/layers`)]).toEqual([[], []])
+    })
+  })
+
+  it('replaces nothing when two bring the same object', async () => {
+    await ingest(layer().file('a', MEDIUM).build())
+    const path = objects().path(verityDigest(MEDIUM))
+    const before = statSync(path).ino
+    await ingest(layer().file('b', MEDIUM).build())
+    expect(statSync(path).ino).toBe(before)
+  })
+})
+
+describe('verifying', () => {
+  it('finds a flipped bit in an object, by its own digest and by the diff id', async () => {
+    const { record, diffId } = await ingest(sample().build())
+    const digest = verityDigest(MEDIUM)
+    const path = objects().path(digest)
+    expect(verifyObject(path, digest)).toBe(MEDIUM.length)
+    const damaged = Buffer.from(MEDIUM)
+    damaged[4321]! ^= 1
+    chmodSync(path, 0o644)
+    writeFileSync(path, damaged)
+    expect(() => verifyObject(path, digest)).toThrow(expect.objectContaining({ code: 'object-damaged' }))
+    expect(() => verifyLayer(record, diffId, objects(), DEFAULT_LIMITS)).toThrow(
+      expect.objectContaining({ code: 'diff-id-mismatch' }),
+    )
+  })
+
+  it('finds a shortened and a missing object', async () => {
+    const { record, diffId } = await ingest(sample().build())
+    const path = objects().path(verityDigest(MEDIUM))
+    chmodSync(path, 0o644)
+    writeFileSync(path, MEDIUM.subarray(0, 100))
+    expect(() => verifyLayer(record, diffId, objects(), DEFAULT_LIMITS)).toThrow(
+      expect.objectContaining({ code: 'diff-id-mismatch' }),
+    )
+    rmSync(path)
+    expect(() => verifyLayer(record, diffId, objects(), DEFAULT_LIMITS)).toThrow(
+      expect.objectContaining({ code: 'object-missing' }),
+    )
+  })
+
+  it('finds a record that is another layer', async () => {
+    const one = await ingest(layer().file('a', 'a').build())
+    const two = await ingest(layer().file('b', 'b').build())
+    expect(() => verifyLayer(one.record, two.diffId, objects(), DEFAULT_LIMITS)).toThrow(
+      expect.objectContaining({ code: 'diff-id-mismatch' }),
+    )
+  })
+
+  it('does not need the staging directory any more', async () => {
+    const { record, diffId } = await ingest(sample().build())
+    rmSync(`${directory}/staging-${count}`, { recursive: true })
+    expect(existsSync(record)).toBe(true)
+    expect(verifyLayer(record, diffId, objects(), DEFAULT_LIMITS)).toBeGreaterThan(3_000_000)
+  })
+})

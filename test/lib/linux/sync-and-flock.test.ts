@@ -1,0 +1,73 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, mkdirSync, openSync, symlinkSync, writeFileSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+import { tryFlock, unlockFlock } from '../../../lib/linux/flock.js'
+import { startWriteback, syncDirectory, syncFile, syncFilesystem } from '../../../lib/linux/sync.js'
+import { openBelow, thrownBy, useScratch } from './scratch.js'
+
+const scratch = useScratch()
+
+describe('syncing', () => {
+  it('takes files, directories and filesystems, and leaves nothing open', () => {
+    writeFileSync(`${scratch.path}/f`, 'x'.repeat(100_000))
+    const fd = openSync(`${scratch.path}/f`, 'r+')
+    startWriteback(fd, 0, 0)
+    syncFile(fd)
+    syncFilesystem(fd)
+    closeSync(fd)
+    mkdirSync(`${scratch.path}/d`)
+    symlinkSync('d', `${scratch.path}/link`)
+    syncDirectory(`${scratch.path}/d`)
+    syncDirectory(`${scratch.path}/link`)
+    expect(openBelow(scratch.path)).toEqual([])
+  })
+
+  it('fails for what is not there, not a directory or not open', () => {
+    writeFileSync(`${scratch.path}/f`, '')
+    expect(thrownBy(() => syncDirectory(`${scratch.path}/none`))).toMatchObject({ code: 'ENOENT' })
+    expect(thrownBy(() => syncDirectory(`${scratch.path}/f`))).toMatchObject({ code: 'ENOTDIR' })
+    expect(thrownBy(() => syncFilesystem(9999))).toMatchObject({ code: 'EBADF', syscall: 'syncfs' })
+    expect(thrownBy(() => startWriteback(9999, 0, 0))).toMatchObject({ code: 'EBADF' })
+  })
+
+  it('takes a hint for what cannot be written back as one', () => {
+    const fd = openSync('/dev/null', 'w')
+    startWriteback(fd, 0, 0)
+    closeSync(fd)
+  })
+})
+
+describe('flock', () => {
+  it('excludes two descriptors of one process', () => {
+    const [a, b, c] = [0, 0, 0].map(() => openSync(`${scratch.path}/lock`, 'a'))
+    expect(tryFlock(a!, 'exclusive')).toBe(true)
+    expect(tryFlock(b!, 'exclusive')).toBe(false)
+    expect(tryFlock(b!, 'shared')).toBe(false)
+    unlockFlock(a!)
+    expect(tryFlock(b!, 'shared')).toBe(true)
+    expect(tryFlock(c!, 'shared')).toBe(true)
+    expect(tryFlock(a!, 'exclusive')).toBe(false)
+    closeSync(b!)
+    closeSync(c!)
+    expect(tryFlock(a!, 'exclusive')).toBe(true)
+    closeSync(a!)
+  })
+
+  it('ends with the process that has it', async () => {
+    writeFileSync(`${scratch.path}/lock`, '')
+    const child = spawn('flock', [`${scratch.path}/lock`, 'sh', '-c', 'echo held; exec sleep 60'])
+    await once(child.stdout, 'data')
+    const fd = openSync(`${scratch.path}/lock`, 'r')
+    expect(tryFlock(fd, 'exclusive')).toBe(false)
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    // flock(1) waits for its child, which has the descriptor too.
+    expect(tryFlock(fd, 'shared')).toBe(false)
+    closeSync(fd)
+  })
+
+  it('fails for what is not open', () => {
+    expect(thrownBy(() => tryFlock(9999, 'shared'))).toMatchObject({ code: 'EBADF', syscall: 'flock' })
+  })
+})

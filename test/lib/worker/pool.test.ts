@@ -1,0 +1,138 @@
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { type DiffId, sha256 } from '../../../lib/digest.js'
+import { RegistryError } from '../../../lib/errors.js'
+import { DEFAULT_LIMITS } from '../../../lib/layer/limits.js'
+import { layer } from '../../../lib/testkit/layer.js'
+import type { IngestJob } from '../../../lib/worker/jobs.js'
+import { WorkerPool } from '../../../lib/worker/pool.js'
+
+let directory: string
+let pool: WorkerPool
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'groot-pool-'))
+  mkdirSync(`${directory}/objects`)
+  mkdirSync(`${directory}/layers`)
+  pool = new WorkerPool(2)
+})
+afterEach(async () => {
+  await pool.close()
+  rmSync(directory, { recursive: true })
+})
+
+function job(tar: Uint8Array, name: string): IngestJob {
+  return {
+    kind: 'ingest',
+    blob: { kind: 'stream' },
+    request: {
+      digest: sha256(tar),
+      size: tar.length,
+      compression: 'none',
+      diffId: sha256(tar) as DiffId,
+      objects: `${directory}/objects`,
+      record: `${directory}/layers/${name}`,
+      staging: `${directory}/staging-${name}`,
+      limits: DEFAULT_LIMITS,
+    },
+  }
+}
+
+const signal = new AbortController().signal
+const tar = (name: string, bytes = 100_000) => layer().file(name, Buffer.alloc(bytes, name)).build()
+
+async function* stream(bytes: Uint8Array, chunk = 64 * 1024): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += chunk) yield bytes.subarray(at, at + chunk)
+}
+
+describe('the pool of ingest threads', () => {
+  it('runs more jobs than it has threads', async () => {
+    const names = Array.from({ length: 7 }, (_, i) => `layer${i}`)
+    const results = await Promise.all(
+      names.map((name) => pool.run(job(tar(name), name), { signal, stream: stream(tar(name)) })),
+    )
+    expect(results.map((result) => result.newObjects)).toEqual(names.map(() => 1))
+    expect(readdirSync(`${directory}/layers`).sort()).toEqual(names)
+  })
+
+  it('is never far behind a stream', async () => {
+    const whole = tar('big', 32 * 1024 * 1024)
+    let sent = 0
+    let read = 0
+    let ahead = 0
+    const watched = (async function* () {
+      for await (const chunk of stream(whole)) {
+        sent += chunk.length
+        ahead = Math.max(ahead, sent - read)
+        yield chunk
+      }
+    })()
+    await pool.run(job(whole, 'big'), { signal, stream: watched, onProgress: (bytes) => void (read = bytes) })
+    expect(sent).toBe(whole.length)
+    expect(ahead).toBeLessThan(16 * 1024 * 1024)
+  })
+
+  it('fails with the error of the stream, whole', async () => {
+    const broken = (async function* () {
+      yield tar('a').subarray(0, 1000)
+      throw new RegistryError('blob-cut', 'Cannot read blob', { facts: { at: 1000 }, temporary: true })
+    })()
+    await expect(pool.run(job(tar('a'), 'a'), { signal, stream: broken })).rejects.toMatchObject({
+      code: 'blob-cut',
+      facts: { at: 1000 },
+      temporary: true,
+    })
+    const again = await pool.run(job(tar('a'), 'b'), { signal, stream: stream(tar('a')) })
+    expect(again.newObjects).toBe(1)
+  })
+
+  it('stops asking a stream when the job has failed, and says so to who waits for it', async () => {
+    let over = false
+    const endless = (async function* () {
+      yield Buffer.alloc(4096, 'no tar')
+      while (!over) await new Promise((resolve) => setTimeout(resolve, 5))
+    })()
+    const run = pool.run(job(tar('a'), 'a'), {
+      signal,
+      stream: endless,
+      onStreamOver: () => void (over = true),
+    })
+    await expect(run).rejects.toMatchObject({ code: 'tar-invalid' })
+    expect(over).toBe(true)
+  })
+
+  it('ends a job that waits for a stream when it is aborted', async () => {
+    const controller = new AbortController()
+    const stalled = (async function* () {
+      yield tar('a').subarray(0, 1000)
+      await new Promise((resolve) => controller.signal.addEventListener('abort', resolve))
+    })()
+    const run = pool.run(job(tar('a'), 'a'), { signal: controller.signal, stream: stalled })
+    setTimeout(() => controller.abort(), 50)
+    await expect(run).rejects.toMatchObject({ code: 'aborted', exitStatus: 130 })
+    expect(readdirSync(`${directory}/layers`)).toEqual([])
+  })
+
+  it('does not begin a job that was aborted while it waited', async () => {
+    const one = new WorkerPool(1)
+    try {
+      const controller = new AbortController()
+      let release = () => {}
+      const held = (async function* () {
+        await new Promise<void>((resolve) => {
+          release = resolve
+        })
+        yield tar('a')
+      })()
+      const first = one.run(job(tar('a'), 'a'), { signal, stream: held })
+      const second = one.run(job(tar('b'), 'b'), { signal: controller.signal, stream: stream(tar('b')) })
+      controller.abort()
+      await expect(second).rejects.toMatchObject({ code: 'aborted' })
+      release()
+      expect((await first).newObjects).toBe(1)
+    } finally {
+      await one.close()
+    }
+  })
+})
