@@ -2,10 +2,10 @@
  * Layers of any size, to see that memory does not grow with them: few large files, written as a stream into an OCI layout.
  */
 import { createCipheriv, createHash } from 'node:crypto'
-import { once } from 'node:events'
 import { createWriteStream, mkdirSync, renameSync, writeFileSync } from 'node:fs'
+import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
-import { pack } from 'tar-stream'
+import { rawMember } from '../lib/testkit/tar-bytes.js'
 
 export interface BigLayer {
   readonly name: string
@@ -42,38 +42,44 @@ async function writeImage(layout: string, layer: BigLayer, signal: AbortSignal):
   return { ...writeJson(layout, mediaType, manifest), annotations }
 }
 
-async function writeLayer(layout: string, { name, files }: BigLayer, signal: AbortSignal) {
-  const tar = pack()
-  const gzip = createGzip({ level: 1, chunkSize: CHUNK_BYTES })
-  const out = createWriteStream(`${layout}/${name}.part`)
+async function writeLayer(layout: string, layer: BigLayer, signal: AbortSignal) {
   const [plain, packed] = [createHash('sha256'), createHash('sha256')]
   let size = 0
-  tar.on('data', (bytes) => void plain.update(bytes as Buffer))
-  gzip.on('data', (bytes: Buffer) => {
-    size += bytes.length
-    packed.update(bytes)
-  })
-  tar.pipe(gzip).pipe(out)
-  const written = once(out, 'finish')
-  for (const [i, { bytes, content }] of files.entries()) {
-    const entry = tar.entry({ name: `file-${i}`, size: bytes })
-    const next = content === 'zeros' ? zeros() : noise(`${name} ${i}`)
-    for (let left = bytes; left > 0; left -= CHUNK_BYTES) {
-      signal.throwIfAborted()
-      if (!entry.write(next().subarray(0, Math.min(left, CHUNK_BYTES)))) await once(entry, 'drain')
+  const tar = async function* () {
+    for (const bytes of tarOf(layer)) {
+      plain.update(bytes)
+      yield bytes
     }
-    entry.end()
-    await once(entry, 'finish')
   }
-  tar.finalize()
-  await written
+  const counted = async function* (source: AsyncIterable<Buffer>) {
+    for await (const bytes of source) {
+      size += bytes.length
+      packed.update(bytes)
+      yield bytes
+    }
+  }
+  const part = `${layout}/${layer.name}.part`
+  const gzip = createGzip({ level: 1, chunkSize: CHUNK_BYTES })
+  await pipeline(tar, gzip, counted, createWriteStream(part), { signal })
   const digest = packed.digest('hex')
-  renameSync(`${layout}/${name}.part`, `${layout}/blobs/sha256/${digest}`)
+  renameSync(part, `${layout}/blobs/sha256/${digest}`)
   const mediaType = 'application/vnd.oci.image.layer.v1.tar+gzip'
   return {
     diffId: `sha256:${plain.digest('hex')}`,
     descriptor: { mediaType, digest: `sha256:${digest}`, size },
   }
+}
+
+function* tarOf({ name, files }: BigLayer): Generator<Uint8Array> {
+  for (const [i, { bytes, content }] of files.entries()) {
+    // Base-256, as sizes from 8 GiB on would need it.
+    yield rawMember({ name: `file-${i}`, size: BigInt(bytes) })
+    const next = content === 'zeros' ? zeros() : noise(`${name} ${i}`)
+    for (let left = bytes; left > 0; left -= CHUNK_BYTES)
+      yield next().subarray(0, Math.min(left, CHUNK_BYTES))
+    yield Buffer.alloc((512 - (bytes % 512)) % 512)
+  }
+  yield Buffer.alloc(1024)
 }
 
 function zeros(): () => Uint8Array {

@@ -60,6 +60,7 @@ interface EventLoop {
   readonly wallMs: number
   readonly turns: number
   readonly longestTurnMs: number
+  readonly longestBlockMs: number
   readonly longestDelayMs: number
 }
 
@@ -161,10 +162,14 @@ function eventLoopTable(loops: readonly EventLoop[]): string {
     image,
     'create, cold',
     longest(image, ({ wallMs }) => wallMs),
+    longest(image, ({ longestBlockMs }) => longestBlockMs),
     longest(image, ({ longestTurnMs }) => longestTurnMs),
     longest(image, ({ longestDelayMs }) => longestDelayMs),
   ])
-  return markdown(['image', 'step', 'wall ms', 'longest turn ms', 'longest timer delay ms'], lines)
+  return markdown(
+    ['image', 'step', 'wall ms', 'longest block ms', 'longest turn ms', 'longest timer delay ms'],
+    lines,
+  )
 }
 
 function describeMachine(): Record<string, unknown> {

@@ -68,7 +68,7 @@ async function tour(directory: string, storePath: string): Promise<void> {
   if (!isRoot) say('Not root: the container has one user id, 0, and that is you.')
 
   title('Running it')
-  runBundle(bundle, 'hello', join(directory, 'runc'), isRunnable)
+  runBundle(bundle, `hello-${process.pid}`, join(directory, 'runc'), isRunnable)
 
   title('Again')
   await create(store, image, 'hello-2')

@@ -17,6 +17,7 @@ import {
   quote,
   refuse,
   requireDigest,
+  requireObject,
   requireSize,
   requireString,
   stringList,
@@ -158,13 +159,13 @@ function readIndex(root: Field, mediaType: string): ImageIndex {
 }
 
 function readDescriptor(of: Field): Descriptor {
+  requireObject(of)
   const annotations = optionalObject(field(of, 'annotations'))
   const platform = readPlatform(field(of, 'platform'))
   const urls = field(of, 'urls')
   const mediaType = field(of, 'mediaType')
   return {
-    mediaType:
-      requireString(optionalObject(of) === undefined ? of : mediaType) || refuse(mediaType, 'a media type'),
+    mediaType: requireString(mediaType) || refuse(mediaType, 'a media type'),
     digest: requireDigest(field(of, 'digest')),
     size: requireSize(field(of, 'size')),
     ...(annotations === undefined ? {} : { annotations: stringMap(annotations) }),

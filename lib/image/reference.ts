@@ -31,7 +31,7 @@ interface LayoutReference<K extends 'oci' | 'oci-archive' = 'oci' | 'oci-archive
 interface DockerArchiveReference {
   readonly kind: 'docker-archive'
   readonly path: string
-  /** `[HOST[:PORT]/]NAME[:TAG]` as the archive's manifest.json names the image. */
+  /** `[HOST[:PORT]/]NAME[:TAG]` as the archive's manifest.json names the image, or `@N` for its Nth, from 0. */
   readonly reference?: string
 }
 
@@ -252,6 +252,9 @@ function layoutReadings<K extends 'oci' | 'oci-archive'>(kind: K, text: string):
   return [...byDigest, ...byTag.reverse()]
 }
 
+/** The Nth image of an archive, from 0: how other tools name one that has no name. */
+const IMAGE_NUMBER = /^@[0-9]{1,6}$/
+
 function dockerArchiveReadings(text: string): DockerArchiveReference[] {
   return colons(text)
     .map((colon) => ({
@@ -259,7 +262,7 @@ function dockerArchiveReadings(text: string): DockerArchiveReference[] {
       path: text.slice(0, colon),
       reference: text.slice(colon + 1),
     }))
-    .filter(({ reference }) => isImageName(reference))
+    .filter(({ reference }) => isImageName(reference) || IMAGE_NUMBER.test(reference))
 }
 
 function isImageName(text: string): boolean {

@@ -69,8 +69,9 @@ export function parsePax(bytes: Buffer, start: number, end: number, scope: PaxSc
     }
     const keyAt = i + 1
     const newline = at + length - 1
-    if (i === at || bytes[i] !== 0x20 || newline <= keyAt)
+    if (i === at || bytes[i] !== 0x20 || newline <= keyAt) {
       throw invalid('its PAX header has a record without a usable length')
+    }
     if (bytes[newline] !== 0x0a) throw invalid('a record of its PAX header does not end with a newline')
     const equals = bytes.indexOf(0x3d, keyAt)
     if (equals === -1 || equals >= newline) throw invalid('its PAX header has a record without "="')
@@ -186,8 +187,9 @@ class RecordReader {
         sparse.minor = value
         return
       case 'name':
-        if (value === '' || value.includes('\0'))
+        if (value === '' || value.includes('\0')) {
           throw invalid('its name in GNU.sparse.name is empty or has a NUL')
+        }
         sparse.name = value
         return
       case 'size':
@@ -276,8 +278,9 @@ export function parsePaxTime(text: ByteString): PaxTime {
 }
 
 function xattrName(key: ByteString, name: string): ByteString {
-  if (name === '' || name.includes('\0'))
+  if (name === '' || name.includes('\0')) {
     throw invalid(`its PAX record ${shown(key)} has no usable attribute name`)
+  }
   return name as ByteString
 }
 

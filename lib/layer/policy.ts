@@ -71,8 +71,9 @@ export function applyPolicy(
   onDropped?: (dropped: DroppedXattr) => void,
 ): LayerChange | null {
   const path = clean(entry.path, 'name', entry)
-  if (path.length === 0 && entry.kind !== 'directory')
+  if (path.length === 0 && entry.kind !== 'directory') {
     throw refused(entry, 'it names the root, which can only be a directory')
+  }
   if (path.length > limits.maxDepth) {
     throw refused(
       entry,
@@ -146,8 +147,9 @@ function clean(path: ByteString, what: string, culprit: Culprit): ByteString[] {
     clean.push(component)
     bytes += component.length + 1
   }
-  if (bytes > MAX_PATH_BYTES)
+  if (bytes > MAX_PATH_BYTES) {
     throw refused(culprit, `its ${what} has ${bytes} bytes, the limit is ${MAX_PATH_BYTES}`)
+  }
   return clean
 }
 
@@ -162,10 +164,12 @@ function readMarker(path: CleanPath, entry: TarEntry): LayerChange | null | 'no 
     throw refused(entry, `"${printable(marker)}" is a whiteout without the name of a file`)
   }
   if (marker.startsWith(AUFS_PREFIX) && !isOpaque) return null
-  if (at < path.length - 1)
+  if (at < path.length - 1) {
     throw refused(entry, `it stands below "${printable(marker)}", which is a marker and no directory`)
-  if (entry.kind === 'directory')
+  }
+  if (entry.kind === 'directory') {
     throw refused(entry, 'it is a marker by its name and a directory by its type')
+  }
   return isOpaque ? { kind: 'opaque', path: parent } : { kind: 'whiteout', parent, name: hidden }
 }
 
@@ -173,8 +177,9 @@ function linkTarget(entry: TarEntry): CleanPath {
   const target = clean(entry.linkPath, 'link target', entry)
   if (target.length === 0) throw refused(entry, 'its link target is empty or the root')
   const marker = target.find((component) => component.startsWith(WHITEOUT_PREFIX))
-  if (marker !== undefined)
+  if (marker !== undefined) {
     throw refused(entry, `its link target has "${printable(marker)}", which is a marker and no file`)
+  }
   return target
 }
 

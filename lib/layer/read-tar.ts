@@ -173,8 +173,9 @@ export class TarReader {
     if (length === 0) return
     this.#rawBytes += length
     const max = this.#limits.maxTotalBytes + RAW_SLACK_BYTES
-    if (this.#rawBytes > max)
+    if (this.#rawBytes > max) {
       throw new TarFault('limit-exceeded', `the layer has more than ${max} bytes that are no content`)
+    }
     const from = this.#rawFrom
     this.#rawFrom = this.#at
     this.#sink.raw(this.#chunk.subarray(from, this.#at))
@@ -241,8 +242,9 @@ export class TarReader {
     if (this.#memberOffset < 0) this.#memberOffset = this.#offset() - BLOCK_BYTES
     try {
       // GNU tar stops at such a place with a warning, Go fails: what one of them creates does not exist for the other.
-      if (this.#zeroBlocks > 0)
+      if (this.#zeroBlocks > 0) {
         throw invalid('a lone block of zeros stands in front of it, and two would end the archive')
+      }
       verifyChecksum(block, at)
       const type = String.fromCharCode(block[at + FIELD.type.at]!)
       if (isExtension(type)) this.#startExtension(type, block, at)
@@ -254,8 +256,9 @@ export class TarReader {
   }
 
   #readZeroBlock(): void {
-    if (this.#headers.isPending)
+    if (this.#headers.isPending) {
       throw invalid('the archive ends after a PAX header or long name whose member is not there')
+    }
     this.#zeroBlocks++
     if (this.#zeroBlocks === 2) this.#state = 'trailer'
   }
@@ -299,8 +302,9 @@ export class TarReader {
   #count(entry: TarEntry): void {
     const { maxEntries, maxFileBytes, maxTotalBytes } = this.#limits
     if (++this.#entries > maxEntries) throw tooMuch(`it is one more entry than the limit of ${maxEntries}`)
-    if (entry.size > maxFileBytes)
+    if (entry.size > maxFileBytes) {
       throw tooMuch(`it has ${entry.size} bytes, the limit for one file is ${maxFileBytes}`)
+    }
     this.#expandedBytes += entry.size
     if (this.#expandedBytes > maxTotalBytes) {
       throw tooMuch(`with it all files have ${this.#expandedBytes} bytes, the limit is ${maxTotalBytes}`)
@@ -364,8 +368,9 @@ export class TarReader {
   #finish(): void {
     const isBetween = this.#state === 'header' && this.#filled === 0 && !this.#headers.isPending
     if (this.#state === 'trailer' || (isBetween && (this.#zeroBlocks > 0 || this.#chunkOffset === 0))) return
-    if (this.#state === 'content')
+    if (this.#state === 'content') {
       throw invalid(`the archive is cut, ${this.#contentLeft} bytes of its content are missing`)
+    }
     if (isBetween) throw invalid('the archive is cut, it does not end with a block of zeros')
     throw invalid('the archive is cut inside its headers or padding')
   }

@@ -44,10 +44,19 @@ export interface LayerVisitor {
   stored(entry: TarEntry, content: Content, length: number): void
 }
 
+/**
+ * @throws {IntegrityError} `layer-damaged`; {ImageError} `limit-exceeded` when the limits are tighter than at ingest
+ */
 export function visitLayer(path: string, limits: LayerLimits, visitor: LayerVisitor): void {
   const replay = new Replay(path, limits, visitor)
-  readRecord(path, replay)
-  replay.end()
+  try {
+    readRecord(path, replay)
+    replay.end()
+  } catch (error) {
+    // A damaged record is read until its checksum is seen, and may look like a malformed tar before.
+    readRecord(path, { raw: () => {}, content: () => {} })
+    throw error
+  }
 }
 
 class Replay implements RecordVisitor {

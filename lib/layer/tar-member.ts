@@ -143,8 +143,9 @@ export class MemberHeaders {
     if (plan !== null && (typeKind !== 'file' || type === 'S')) {
       throw invalid(`it is sparse by its PAX header, which does not go with its type "${type}"`)
     }
-    if (type === 'S' && format !== 'gnu')
+    if (type === 'S' && format !== 'gnu') {
       throw invalid('it is of the sparse type of GNU tar and has no GNU header')
+    }
     const path = plan?.name ?? this.#pathOf(pax, block, at, format)
     const said = pick(pax.size, this.#global.size) ?? numberField(block, at, FIELD.size, 'size')
     const stored = typeKind === 'file' ? said : 0
@@ -204,8 +205,9 @@ export class MemberHeaders {
     format: HeaderFormat,
   ): number {
     const said = pick(pax[which], this.#global[which])
-    if (said === undefined && format === 'v7')
+    if (said === undefined && format === 'v7') {
       throw invalid('it is a device in a format without device numbers')
+    }
     const number = said ?? numberField(block, at, FIELD[which], `${which} number`)
     if (number > max) throw invalid(`its ${which} number is ${number}, and Linux has them up to ${max}`)
     return number

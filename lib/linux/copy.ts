@@ -59,6 +59,7 @@ export class ContentCopier {
 
   /** Copies the runs of data and leaves the holes between them. */
   *#copyData(source: number, target: number, size: number, pair: string): Work<number> {
+    if (!knowsHoles(source)) return yield* this.#copyRange(source, target, 0, size, pair)
     let position = 0
     while (position < size) {
       const start = nextData(source, position)
@@ -112,6 +113,12 @@ export class ContentCopier {
     if (count > 0) writeAllAt(target, this.#buffer.subarray(0, count), position)
     return count
   }
+}
+
+/** Whether the filesystem says where data is; all of it that is not ancient does, down to "everywhere". */
+function knowsHoles(fd: number): boolean {
+  if (calls().lseek(fd, 0, SEEK_DATA) >= 0) return true
+  return calls().errno() === ERRNO.ENXIO
 }
 
 /** Start of the next run of data; null when only a hole is left. */

@@ -81,7 +81,7 @@ export class DirectoryChain implements Disposable {
   openParent(): number {
     const parent = this.#levels[this.#levels.length - 2]!
     if (parent.fd === -1) {
-      parent.fd = reopen(parent, this.fd, this.path())
+      parent.fd = this.#reopen(parent)
       this.#firstOpen = this.#levels.length - 2
     }
     return parent.fd
@@ -98,16 +98,17 @@ export class DirectoryChain implements Disposable {
   [Symbol.dispose](): void {
     for (const level of this.#levels.splice(0)) if (level.fd !== -1) close(level.fd)
   }
-}
 
-function reopen(level: Level, childFd: number, childPath: ByteString): number {
-  const fd = openAt(childFd, byteString('..'), O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
-  const stat = statDescriptor(fd)
-  if (stat.device === level.device && stat.inode === level.inode) return fd
-  close(fd)
-  throw new BusyError(
-    'tree-changed',
-    `Cannot finish with directory "${printable(childPath)}": it was moved elsewhere while it was being worked on`,
-    { facts: { path: printable(childPath) } },
-  )
+  #reopen(level: Level): number {
+    const fd = openAt(this.fd, byteString('..'), O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+    const stat = statDescriptor(fd)
+    if (stat.device === level.device && stat.inode === level.inode) return fd
+    close(fd)
+    const path = printable(this.path())
+    throw new BusyError(
+      'tree-changed',
+      `Cannot finish with directory "${path}": it was moved elsewhere while it was being worked on`,
+      { facts: { path } },
+    )
+  }
 }

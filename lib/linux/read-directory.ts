@@ -6,6 +6,7 @@
 import { type ByteString, fromBytes } from '../bytes.js'
 import { calls } from './calls.js'
 import { DIRENT } from './constants.js'
+import { ERRNO } from './errno.js'
 import { failed, seek } from './files.js'
 import type { FileKind } from './stat.js'
 
@@ -43,8 +44,9 @@ export function* readBatches(fd: number): Generator<DirectoryItem[], void, void>
   seek(fd, 0)
   for (;;) {
     const length = libc.getdents64(fd, scratch, scratch.length)
+    // ENOENT is said of a directory that was removed while it was open: there is nothing in it.
+    if (length === 0 || (length < 0 && libc.errno() === ERRNO.ENOENT)) return
     if (length < 0) failed('getdents64')
-    if (length === 0) return
     yield takeApart(scratch, length)
   }
 }

@@ -106,7 +106,12 @@ class Removal {
     for (let round = 0; ; round++) {
       const fd = this.#removeOrOpen(this.#parent, { name: this.#name, kind: null }, place)
       if (fd === null) return
-      yield* this.#empty(fd)
+      try {
+        yield* this.#empty(fd)
+      } catch (error) {
+        // The way back out of a directory is gone where another removed it too: begin again with what is left.
+        if (!isErrno(error, 'ENOENT') || round >= MAX_ROUNDS) throw error
+      }
       if (this.#removeEmptied(this.#parent, this.#name, place, round)) return
     }
   }

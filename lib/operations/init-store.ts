@@ -1,7 +1,7 @@
 /**
  * init-store: makes a store, or says that it is there.
  */
-import { chmodSync, lstatSync, mkdirSync, readdirSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync } from 'node:fs'
 import { basename } from 'node:path'
 import { loadDriver, probeDriver } from '../driver/host.js'
 import { isErrno, StoreError } from '../errors.js'
@@ -34,10 +34,10 @@ export async function makeStore(options: InitStoreOptions): Promise<StoreInfo | 
   const layout = storeLayout(storePath(options.path))
   const module = await loadDriver(options.driver ?? DEFAULT_DRIVER)
   const driverOptions = module.parseOptions(options.driverOptions ?? null)
-  if (readDescriptor(layout.descriptor) !== null) return null
-  checkEmpty(layout)
   makeRoot(layout.root)
   checkOwner(layout.root)
+  if (readDescriptor(layout.descriptor) !== null) return null
+  checkEmpty(layout)
   makeDirectories(layout)
   const where = { directory: layout.root, effectiveUid: process.geteuid?.() ?? 0 }
   const notes = await probeDriver(module, where, driverOptions)
@@ -51,7 +51,7 @@ export async function makeStore(options: InitStoreOptions): Promise<StoreInfo | 
 /** A foreign directory is never taken over: a mistyped path must not end in a clean of somebody's files. */
 function checkEmpty(layout: StoreLayout): void {
   const known = new Set(storeDirectories(layout).map(({ path }) => basename(path)))
-  for (const name of namesIn(layout.root)) {
+  for (const name of readdirSync(layout.root)) {
     // An ext filesystem's own directory stands in the root of each fresh mount.
     if (known.has(name) || isTemporaryName(name) || name === 'lost+found' || name === 'store.json') continue
     throw new StoreError(
@@ -62,33 +62,21 @@ function checkEmpty(layout: StoreLayout): void {
   }
 }
 
+/** @throws {StoreError} `store-unsafe` when something stands there that is no directory */
 function makeRoot(path: string): void {
   try {
-    if (lstatSync(path).isDirectory()) return
+    if (mkdirSync(path, { mode: 0o711, recursive: true }) !== undefined) chmodSync(path, 0o711)
   } catch (error) {
-    if (!isErrno(error, 'ENOENT')) throw error
+    if (!isErrno(error, 'EEXIST', 'ENOTDIR')) throw error
+    throw new StoreError('store-unsafe', `Cannot use store "${path}": it is not a directory`, {
+      facts: { path, cause: 'it is not a directory' },
+      cause: error,
+    })
   }
-  mkdirSync(path, { mode: 0o711, recursive: true })
-  chmodSync(path, 0o711)
 }
 
 /** Takes and gives one lock: where flock does not work, nothing would be safe. */
 async function probeLocks(layout: StoreLayout): Promise<void> {
   const locks = new LockManager(layout.locks, { command: 'init-store' })
   await using _lock = await locks.gc({ timeoutMs: 10_000 })
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory)
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return []
-    if (isErrno(error, 'ENOTDIR')) {
-      throw new StoreError('store-unsafe', `Cannot use store "${directory}": it is not a directory`, {
-        facts: { path: directory, cause: 'not a directory' },
-        cause: error,
-      })
-    }
-    throw error
-  }
 }

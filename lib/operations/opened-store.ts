@@ -2,9 +2,9 @@
  * An opened store: what every operation works with. Opening reads store.json, checks whose store it is, and opens the
  * driver's room; nothing is locked and nothing runs in the background.
  */
-import { chmodSync, lstatSync, mkdirSync } from 'node:fs'
+import { chmodSync, existsSync, lstatSync, mkdirSync, realpathSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { isAbsolute, normalize } from 'node:path'
+import { isAbsolute, resolve } from 'node:path'
 import type { Driver } from '../driver/contract.js'
 import { loadDriver, openDriver } from '../driver/host.js'
 import { isErrno, StoreError, UsageError } from '../errors.js'
@@ -38,9 +38,10 @@ export async function openExisting(
   events: EventSink,
 ): Promise<OpenedStore | null> {
   const layout = storeLayout(storePath(path))
+  if (!existsSync(layout.root)) return null
+  checkOwner(layout.root)
   const descriptor = readDescriptor(layout.descriptor)
   if (descriptor === null) return null
-  checkOwner(layout.root)
   if (driverName !== undefined && driverName !== descriptor.driver) {
     throw new StoreError(
       'store-driver',
@@ -62,19 +63,25 @@ export async function openExisting(
   }
 }
 
-/** @throws {UsageError} `option-invalid` when the path is not absolute */
+/**
+ * The real path of a store: a symlink to it is followed once, here, so that every path handed out is free of it.
+ *
+ * @throws {UsageError} `option-invalid` when the path is not absolute
+ */
 export function storePath(path: string): string {
   if (!isAbsolute(path) || path.includes('\0')) {
     throw new UsageError(
       'option-invalid',
       `Cannot use ${JSON.stringify(path)} as a store: its path must be absolute`,
-      {
-        facts: { option: 'store', value: path },
-      },
+      { facts: { option: 'store', value: path } },
     )
   }
-  const clean = normalize(path)
-  return clean.length > 1 && clean.endsWith('/') ? clean.slice(0, -1) : clean
+  try {
+    return realpathSync(path)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return resolve(path)
+    throw error
+  }
 }
 
 /** Makes what is missing of a store's directories, each with its exact mode, whatever the umask. */
@@ -99,7 +106,6 @@ export function checkOwner(root: string): void {
   const uid = process.geteuid?.() ?? 0
   const refuse = (cause: string): StoreError =>
     new StoreError('store-unsafe', `Cannot use store "${root}": ${cause}`, { facts: { path: root, cause } })
-  if (stat.isSymbolicLink()) throw refuse('it is a symbolic link; name the directory itself')
   if (!stat.isDirectory()) throw refuse('it is not a directory')
   if (stat.uid !== uid) throw refuse(`it belongs to uid ${stat.uid}, this process runs as uid ${uid}`)
   if ((stat.mode & 0o022) !== 0)

@@ -17,7 +17,6 @@ const REASONS: ReadonlyMap<string, string> = new Map([
   ['EHOSTUNREACH', 'there is no way to the host'],
   ['ENETUNREACH', 'there is no way to its network'],
   ['ETIMEDOUT', 'the connection timed out'],
-  ['EPROTO', 'it does not speak TLS as https needs'],
 ])
 
 const CONNECT_TIMEOUT = 'GROOT_CONNECT_TIMEOUT'
@@ -56,13 +55,15 @@ export function networkError(thrown: unknown, url: URL): RegistryError {
       facts,
     })
   }
-  const reason =
-    REASONS.get(code) ?? (isCertificate(code) ? 'its certificate is not trusted' : 'the request failed')
-  const hint = code === 'EPROTO' ? '; only a registry that is named as insecure is talked to over http' : ''
-  return new RegistryError('registry-unreachable', `Cannot reach "${url.host}": ${reason} (${code})${hint}`, {
-    facts,
-    temporary: TEMPORARY.has(code),
-  })
+  const hint = isTls(code) ? '; only a registry that is named as insecure is talked to over http' : ''
+  return new RegistryError(
+    'registry-unreachable',
+    `Cannot reach "${url.host}": ${reasonOf(code)} (${code})${hint}`,
+    {
+      facts,
+      temporary: TEMPORARY.has(code),
+    },
+  )
 }
 
 /** Whether it was ConnectTimeoutError; node-fetch keeps nothing of an error but its code. */
@@ -92,6 +93,12 @@ function codeOf(thrown: unknown): string {
   return typeof code === 'string' && /^[A-Z][A-Z0-9_]{1,63}$/.test(code) ? code : 'unknown'
 }
 
-function isCertificate(code: string): boolean {
-  return /CERT|SIGNATURE|ISSUER|ALTNAME/.test(code)
+function reasonOf(code: string): string {
+  if (isTls(code)) return 'it does not speak TLS as https needs'
+  if (/CERT|SIGNATURE|ISSUER|ALTNAME|HOSTNAME/.test(code)) return 'its certificate is not trusted'
+  return REASONS.get(code) ?? 'the request failed'
+}
+
+function isTls(code: string): boolean {
+  return code === 'EPROTO' || code.startsWith('ERR_SSL_')
 }

@@ -115,7 +115,7 @@ export function shown(path: string): string {
  *
  * @returns NotFoundError `file-missing`, SystemError for other errno errors; what is neither passes unchanged
  */
-export function localError(path: string, error: unknown): unknown {
+function localError(path: string, error: unknown): unknown {
   if (!isErrno(error)) return error
   const facts = { path, errno: error.code, syscall: error.syscall ?? null }
   if (error.code === 'ENOENT' || error.code === 'ENOTDIR') {

@@ -6,14 +6,7 @@
  */
 import { join, resolve } from 'node:path'
 import { algorithmOf, type Digest, encodedOf, shortDigest } from '../digest.js'
-import {
-  BugError,
-  ImageError,
-  IntegrityError,
-  NotFoundError,
-  throwIfAborted,
-  type UsageError,
-} from '../errors.js'
+import { ImageError, IntegrityError, NotFoundError, throwIfAborted, type UsageError } from '../errors.js'
 import { field, MAX_DOCUMENT_BYTES, optionalString, parseDocumentJson, quote } from '../image/json.js'
 import { type Descriptor, type ImageIndex, parseIndex } from '../image/manifest.js'
 import { INDEX_TYPES, MANIFEST_TYPES } from '../image/media-types.js'
@@ -95,7 +88,7 @@ function directoryFiles(path: string): LayoutFiles {
 class LayoutSource implements ImageSource, DocumentReader {
   readonly #request: LayoutRequest
   readonly #open: (signal: AbortSignal) => Promise<LayoutFiles>
-  #opened: LayoutFiles | null = null
+  #opened: Promise<LayoutFiles> | null = null
 
   constructor(request: LayoutRequest, open: (signal: AbortSignal) => Promise<LayoutFiles>) {
     this.#request = request
@@ -103,9 +96,7 @@ class LayoutSource implements ImageSource, DocumentReader {
   }
 
   async resolve(options: ResolveOptions): Promise<ResolvedImage> {
-    throwIfAborted(options.signal)
-    this.#opened ??= await this.#open(options.signal)
-    const files = this.#opened
+    const files = await this.#files(options.signal)
     await checkVersion(files)
     const index = await readIndex(files)
     const { tag, digest } = this.#request
@@ -115,16 +106,15 @@ class LayoutSource implements ImageSource, DocumentReader {
       ...(tag === undefined ? {} : { tag }),
       ...(digest === undefined ? {} : { digest }),
     })
-    const root = await this.#choose(index, reference, options.platform)
+    const root = await this.#choose(index, files, reference, options.platform)
     checkDocumentSize('manifest', root)
-    const bytes = await this.#read(root.digest)
+    const bytes = await this.#read(root.digest, options.signal)
     return resolveImage(reference, { ...root, bytes }, this, options)
   }
 
   async openBlob(layer: ImageLayer, signal: AbortSignal): Promise<BlobContent> {
-    throwIfAborted(signal)
     const { digest, size } = layer.descriptor
-    const files = this.#files()
+    const files = await this.#files(signal)
     const region = await files.find(blobName(digest))
     if (region === null) throw blobMissing(files, digest)
     if (region.length !== size) {
@@ -137,34 +127,37 @@ class LayoutSource implements ImageSource, DocumentReader {
     return { kind: 'file', ...region }
   }
 
-  async readManifest({ digest }: Descriptor): Promise<Uint8Array> {
-    return this.#read(digest)
+  async readManifest({ digest }: Descriptor, signal: AbortSignal): Promise<Uint8Array> {
+    return this.#read(digest, signal)
   }
 
-  async readConfig({ digest }: Descriptor): Promise<Uint8Array> {
-    return this.#read(digest)
+  async readConfig({ digest }: Descriptor, signal: AbortSignal): Promise<Uint8Array> {
+    return this.#read(digest, signal)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#opened?.[Symbol.asyncDispose]()
+    // What could not be opened left nothing behind.
+    const files = await this.#opened?.catch(() => null)
     this.#opened = null
+    await files?.[Symbol.asyncDispose]()
   }
 
-  #files(): LayoutFiles {
-    if (this.#opened === null) throw new BugError('Cannot open a blob of a layout: no image was resolved')
+  /** Opened once, also when several ask at the same time. */
+  #files(signal: AbortSignal): Promise<LayoutFiles> {
+    throwIfAborted(signal)
+    this.#opened ??= this.#open(signal)
     return this.#opened
   }
 
-  async #read(digest: Digest): Promise<Uint8Array> {
-    const files = this.#files()
+  async #read(digest: Digest, signal: AbortSignal): Promise<Uint8Array> {
+    const files = await this.#files(signal)
     const bytes = await files.read(blobName(digest), MAX_DOCUMENT_BYTES)
     if (bytes === null) throw blobMissing(files, digest)
     return bytes
   }
 
-  async #choose(index: ImageIndex, reference: string, platform: Platform): Promise<Root> {
+  async #choose(index: ImageIndex, files: LayoutFiles, reference: string, platform: Platform): Promise<Root> {
     const { tag, digest } = this.#request
-    const files = this.#files()
     if (digest === undefined) return chooseEntry(index, tag, files, reference, platform)
     const listed = index.manifests.find((entry) => entry.digest === digest)
     if (listed !== undefined) return listed

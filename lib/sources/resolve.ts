@@ -7,6 +7,7 @@
  */
 import { ImageError, throwIfAborted } from '../errors.js'
 import { type ImageConfig, parseConfig } from '../image/config.js'
+import { quote } from '../image/json.js'
 import { checkLayers, checkManifestTypes } from '../image/layers.js'
 import { type Descriptor, type ImageIndex, type Manifest, parseImageDocument } from '../image/manifest.js'
 import { CONFIG_TYPES, INDEX_TYPES, MANIFEST_TYPES } from '../image/media-types.js'
@@ -85,7 +86,7 @@ class Search {
     if (depth >= MAX_INDEX_DEPTH) {
       throw new ImageError(
         'limit-exceeded',
-        `Cannot use image "${this.#reference}": its indexes are nested more than ${MAX_INDEX_DEPTH} deep`,
+        `Cannot use image ${quote(this.#reference)}: its indexes are nested more than ${MAX_INDEX_DEPTH} deep`,
         { facts: { image: this.#reference, limit: MAX_INDEX_DEPTH } },
       )
     }
@@ -133,7 +134,7 @@ class Search {
     if (this.#documents > MAX_DOCUMENTS) {
       throw new ImageError(
         'limit-exceeded',
-        `Cannot use image "${this.#reference}": more than ${MAX_DOCUMENTS} documents have to be read to find it`,
+        `Cannot use image ${quote(this.#reference)}: more than ${MAX_DOCUMENTS} documents have to be read to find it`,
         { facts: { image: this.#reference, limit: MAX_DOCUMENTS } },
       )
     }

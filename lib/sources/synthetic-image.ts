@@ -53,7 +53,7 @@ export function imageOf(
 }
 
 /** The least config that makes an image of one layer: what it runs on, and the layer. */
-export function minimalConfig(diffId: DiffId, { os, architecture, variant }: Platform): Uint8Array {
+function minimalConfig(diffId: DiffId, { os, architecture, variant }: Platform): Uint8Array {
   return json({
     architecture,
     os,

@@ -214,7 +214,7 @@ describe('decompress', () => {
   })
 
   it('holds a few chunks of a bomb, no more', async () => {
-    const plain = 512 * 1024 * 1024
+    const plain = 256 * 1024 * 1024
     const member = gzipSync(Buffer.alloc(16 * 1024 * 1024))
     for (const bytes of [
       Buffer.concat(Array(plain / (16 * 1024 * 1024)).fill(member)),
@@ -242,16 +242,17 @@ describe.each(ENGINES)('zstd by %s', (engine) => {
   const plain = (bytes: Uint8Array, chunkBytes?: number) => unzstd(source(bytes, chunkBytes).chunks, engine)
 
   it.each([1, 2, 3, 5, 1000, 1 << 20])('reads many frames in chunks of %i bytes', async (chunkBytes) => {
+    const text = TEXT.subarray(0, chunkBytes * 3000)
     const parts = [
       skippable(0),
-      frame(TEXT),
+      frame(text),
       frame(Buffer.alloc(0)),
       skippable(3000, 7),
-      frame(TEXT),
+      frame(text),
       skippable(1, 15),
     ]
     const found = await collect(plain(Buffer.concat(parts), chunkBytes))
-    expect(found.equals(Buffer.concat([TEXT, TEXT]))).toBe(true)
+    expect(found.equals(Buffer.concat([text, text]))).toBe(true)
   })
 
   it('refuses a stream that is cut, at every length', async () => {
@@ -268,7 +269,7 @@ describe.each(ENGINES)('zstd by %s', (engine) => {
   })
 
   it('refuses other bytes behind a frame, in the same chunk or in another', async () => {
-    const bytes = Buffer.concat([frame(TEXT), Buffer.from('more')])
+    const bytes = Buffer.concat([frame(TEXT.subarray(0, 3000)), Buffer.from('more')])
     const offset = bytes.length - 4
     for (const chunkBytes of [1, offset, 1 << 20]) {
       expect(await failure(plain(bytes, chunkBytes))).toEqual({

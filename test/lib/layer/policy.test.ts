@@ -91,6 +91,10 @@ describe('cleanPath', () => {
     expect(refusal(() => cleanPath(b(path)))).toMatchObject({ code: 'entry-refused', facts: { cause } })
   })
 
+  it('counts only what is left', () => {
+    expect(cleanPath(b(`${'x/../'.repeat(5000)}${'./'.repeat(5000)}a`))).toEqual(['a'])
+  })
+
   it('takes the longest names there are', () => {
     expect(cleanPath(b('n'.repeat(255)))).toEqual(['n'.repeat(255)])
     expect(cleanPath(b(`./${'a/'.repeat(2047)}b`))).toHaveLength(2048)

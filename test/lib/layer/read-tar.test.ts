@@ -326,6 +326,9 @@ describe('limits', () => {
     const runs = Array.from({ length: 100 }, (_, i) => [i * 10, 'x'] as const)
     const tar = layer().sparse('s', { size: 1000, runs }, form).build()
     expect(entriesOf(tar, { maxHeaderBytes: 4096 })).toHaveLength(1)
+    const four = layer()
+    for (let i = 0; i < 4; i++) four.sparse('s', { size: 1000, runs }, form)
+    expect(entriesOf(four.build(), { maxHeaderBytes: 4096 })).toHaveLength(4)
     expect(refusal(() => collect(tar, { maxHeaderBytes: 512 }))).toMatchObject({
       code: 'limit-exceeded',
       facts: { entry: 's', cause: 'its sparse map has more than 512 bytes' },

@@ -21,7 +21,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { extract as extractStream, type Headers, pack } from 'tar-stream'
+import { extract as extractStream, type Header, pack } from 'tar-stream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { sha256 } from '../../../lib/digest.js'
 import { layer } from '../../../lib/testkit/layer.js'
@@ -308,7 +308,7 @@ describe('another reader and writer, tar-stream', () => {
       .member({ name: 'cut', magic: 'gnu', data: 'long' })
       .char('c', 1, 3)
       .build()
-    const found: (Headers & { content: string })[] = []
+    const found: (Header & { content: string })[] = []
     const reader = extractStream()
     const done = (async () => {
       for await (const entry of reader) {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { EMPTY } from '../../../lib/bytes.js'
 import type { TarEntry } from '../../../lib/layer/entry.js'
 import { type LayerBuilder, layer, type RawMember } from '../../../lib/testkit/layer.js'
 import { NO_XATTRS } from '../../../lib/tree/model.js'
@@ -6,7 +7,7 @@ import { collect, entriesOf, refusal } from './collect.js'
 
 const PLAIN = {
   kind: 'file',
-  linkPath: '',
+  linkPath: EMPTY,
   mode: 0o644,
   uid: 0,
   gid: 0,

@@ -83,7 +83,13 @@ describe('errors of calls', () => {
   it('can be told for another path, and keep what they came from', () => {
     const error = errnoError(13, 'mkdirat', byteString('b'))
     const moved = withPath(error, byteString('/a/b'))
-    expect(moved).toMatchObject({ code: 'EACCES', errno: -13, syscall: 'mkdirat', path: '/a/b', cause: error })
+    expect(moved).toMatchObject({
+      code: 'EACCES',
+      errno: -13,
+      syscall: 'mkdirat',
+      path: '/a/b',
+      cause: error,
+    })
     expect(moved.message).toBe("EACCES: permission denied, mkdirat '/a/b'")
   })
 

@@ -1,6 +1,16 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { closeSync, existsSync, ftruncateSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { ContentCopier } from '../../../lib/linux/copy.js'
 import { runAtOnce } from '../../../lib/linux/slices.js'
@@ -10,11 +20,21 @@ import { isRoot, thrownBy, useScratch } from './scratch.js'
 const scratch = useScratch()
 
 /** Copies a file and says how many bytes the copier saw and how many steps it made. */
-function copy(from: string, to: string, copier = new ContentCopier(), size?: number): { bytes: number; steps: number } {
+function copy(
+  from: string,
+  to: string,
+  copier = new ContentCopier(),
+  size?: number,
+): { bytes: number; steps: number } {
   const [source, target] = [openSync(from, 'r'), openSync(to, 'wx')]
   try {
     const stat = statDescriptor(source)
-    const work = copier.copy(source, { ...stat, size: size ?? stat.size }, target, statDescriptor(target).device)
+    const work = copier.copy(
+      source,
+      { ...stat, size: size ?? stat.size },
+      target,
+      statDescriptor(target).device,
+    )
     for (let steps = 1; ; steps++) {
       const step = work.next()
       if (step.done) return { bytes: step.value, steps }
@@ -67,7 +87,9 @@ describe('copying contents', () => {
     writeFileSync(`${scratch.path}/a`, randomBytes(5000))
     expect(copy(`${scratch.path}/a`, `${scratch.path}/b`, new ContentCopier(), 6000).bytes).toBeLessThan(6000)
     sparseFile(`${scratch.path}/s`)
-    expect(copy(`${scratch.path}/s`, `${scratch.path}/t`, new ContentCopier(), 9_000_000).bytes).toBe(3 * 1024 * 1024)
+    expect(copy(`${scratch.path}/s`, `${scratch.path}/t`, new ContentCopier(), 9_000_000).bytes).toBe(
+      3 * 1024 * 1024,
+    )
   })
 
   it('works in steps, so that others get their turn', () => {
@@ -78,24 +100,32 @@ describe('copying contents', () => {
     expect([1, 5]).toContain(steps)
   })
 
-  it.skipIf(!existsSync('/dev/shm'))('copies between filesystems, and again with what it learned (needs /dev/shm)', () => {
-    const copier = new ContentCopier()
-    const other = `/dev/shm/groot-test-${process.pid}`
-    try {
-      sparseFile(`${scratch.path}/s`)
-      writeFileSync(`${scratch.path}/a`, randomBytes(700_000))
-      for (const from of ['a', 's', 'a']) {
+  it.skipIf(!existsSync('/dev/shm'))(
+    'copies between filesystems, and again with what it learned (needs /dev/shm)',
+    () => {
+      const copier = new ContentCopier()
+      const other = `/dev/shm/groot-test-${process.pid}`
+      try {
+        sparseFile(`${scratch.path}/s`)
+        writeFileSync(`${scratch.path}/a`, randomBytes(700_000))
+        for (const from of ['a', 's', 'a']) {
+          execFileSync('rm', ['-f', other])
+          expect(copy(`${scratch.path}/${from}`, other, copier).bytes).toBe(
+            statSync(`${scratch.path}/${from}`).size,
+          )
+          expect(readFileSync(other).equals(readFileSync(`${scratch.path}/${from}`))).toBe(true)
+        }
+      } finally {
         execFileSync('rm', ['-f', other])
-        expect(copy(`${scratch.path}/${from}`, other, copier).bytes).toBe(statSync(`${scratch.path}/${from}`).size)
-        expect(readFileSync(other).equals(readFileSync(`${scratch.path}/${from}`))).toBe(true)
       }
-    } finally {
-      execFileSync('rm', ['-f', other])
-    }
-  })
+    },
+  )
 
   it('copies by hand what the kernel does not copy: files of /proc, whose size is 0', () => {
-    expect(copy('/proc/self/stat', `${scratch.path}/b`, new ContentCopier(), 20)).toEqual({ bytes: 20, steps: 1 })
+    expect(copy('/proc/self/stat', `${scratch.path}/b`, new ContentCopier(), 20)).toEqual({
+      bytes: 20,
+      steps: 1,
+    })
     expect(readFileSync(`${scratch.path}/b`, 'utf8')).toMatch(/^[0-9]+ \(/)
   })
 
@@ -120,9 +150,9 @@ describe('copying contents', () => {
       expect(copy(`${mount}/a`, `${mount}/b`)).toEqual({ bytes: 8 * 1024 * 1024, steps: 1 })
       expect(readFileSync(`${mount}/b`).equals(readFileSync(`${mount}/a`))).toBe(true)
       execFileSync('sync', ['-f', mount])
-      const [, shared] = /^\s*(\S+)\s+(\S+)\s+(\S+)\s.*mount\/b$/m.exec(
-        execFileSync('btrfs', ['filesystem', 'du', '--raw', `${mount}/b`], { encoding: 'utf8' }),
-      )!.slice(1)
+      const [, shared] = /^\s*(\S+)\s+(\S+)\s+(\S+)\s.*mount\/b$/m
+        .exec(execFileSync('btrfs', ['filesystem', 'du', '--raw', `${mount}/b`], { encoding: 'utf8' }))!
+        .slice(1)
       expect(shared).toBe('0')
     } finally {
       execFileSync('umount', [mount])

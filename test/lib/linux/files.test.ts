@@ -76,7 +76,10 @@ describe('files', () => {
     files.truncate(fd, 7)
     expect(files.seek(fd, 0, SEEK_END)).toBe(7)
     files.close(fd)
-    expect(thrownBy(() => files.writeAllAt(fd, Buffer.from('x'), 0))).toMatchObject({ code: 'EBADF', syscall: 'pwrite' })
+    expect(thrownBy(() => files.writeAllAt(fd, Buffer.from('x'), 0))).toMatchObject({
+      code: 'EBADF',
+      syscall: 'pwrite',
+    })
   })
 
   it('get further names, new names and none, and symlinks are never followed', () => {
@@ -86,7 +89,9 @@ describe('files', () => {
     files.linkAt(directory, name('s'), directory, name('t'))
     expect(lstatSync(at('b')).ino).toBe(lstatSync(at('a')).ino)
     expect(files.readLinkAt(directory, name('t'))).toBe('a')
-    expect(thrownBy(() => files.renameAt(directory, name('a'), directory, name('b'), RENAME_NOREPLACE))).toMatchObject({
+    expect(
+      thrownBy(() => files.renameAt(directory, name('a'), directory, name('b'), RENAME_NOREPLACE)),
+    ).toMatchObject({
       code: 'EEXIST',
       syscall: 'renameat2',
       path: 'b',
@@ -150,8 +155,12 @@ describe('files', () => {
       syscall: 'unlinkat',
       path: 'full',
     })
-    expect(thrownBy(() => files.makeDirectoryAt(directory, name('full'), 0o700))).toMatchObject({ code: 'EEXIST' })
-    expect(thrownBy(() => files.openAt(AT_FDCWD, descriptorPath(directory, name('no')), O_RDONLY))).toMatchObject({
+    expect(thrownBy(() => files.makeDirectoryAt(directory, name('full'), 0o700))).toMatchObject({
+      code: 'EEXIST',
+    })
+    expect(
+      thrownBy(() => files.openAt(AT_FDCWD, descriptorPath(directory, name('no')), O_RDONLY)),
+    ).toMatchObject({
       code: 'ENOENT',
       path: `/proc/self/fd/${directory}/no`,
     })

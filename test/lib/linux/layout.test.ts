@@ -107,9 +107,21 @@ describe('layouts', () => {
   })
 
   it.skipIf(!compiler)('name the error numbers as the headers do (needs cc)', () => {
-    const names = ['EUCLEAN', 'ESHUTDOWN', 'EREMOTEIO', 'ENOTBLK', 'EHWPOISON', 'ENOKEY', 'ENOSPC', 'EDQUOT', 'ENOLCK']
+    const names = [
+      'EUCLEAN',
+      'ESHUTDOWN',
+      'EREMOTEIO',
+      'ENOTBLK',
+      'EHWPOISON',
+      'ENOKEY',
+      'ENOSPC',
+      'EDQUOT',
+      'ENOLCK',
+    ]
     const found = compile(Object.fromEntries(names.map((name) => [name, name])))
-    expect(Object.fromEntries(Object.values(found).map((number) => [errnoName(number), number]))).toEqual(found)
+    expect(Object.fromEntries(Object.values(found).map((number) => [errnoName(number), number]))).toEqual(
+      found,
+    )
     expect(constants.errno.EINTR).toBe(4)
   })
 })
@@ -157,6 +169,8 @@ function widths(): Record<string, number> {
 function ourSyscalls(): Record<string, number> {
   const arch = process.arch as 'x64' | 'arm64'
   return Object.fromEntries(
-    Object.entries(CALLS).flatMap(([name, call]) => ('number' in call ? [[`SYS_${name}`, call.number[arch]]] : [])),
+    Object.entries(CALLS).flatMap(([name, call]) =>
+      'number' in call ? [[`SYS_${name}`, call.number[arch]]] : [],
+    ),
   )
 }

@@ -3,7 +3,14 @@ import { describe, expect, it } from 'vitest'
 import { byteString } from '../../../lib/bytes.js'
 import { pathString } from '../../../lib/linux/c-string.js'
 import { close, makeNodeAt, openDirectory, setTimesAt } from '../../../lib/linux/files.js'
-import { isSameFile, mountIdFromProc, mountIdOf, statAt, statDescriptor, statPath } from '../../../lib/linux/stat.js'
+import {
+  isSameFile,
+  mountIdFromProc,
+  mountIdOf,
+  statAt,
+  statDescriptor,
+  statPath,
+} from '../../../lib/linux/stat.js'
 import { statFilesystem } from '../../../lib/linux/statfs.js'
 import { isRoot, thrownBy, useScratch } from './scratch.js'
 
@@ -45,7 +52,10 @@ describe('stat', () => {
     expect(statDescriptor(directory).kind).toBe('directory')
     expect(isSameFile(statDescriptor(directory), statPath(byteString(scratch.path)))).toBe(true)
     expect(isSameFile(statDescriptor(directory), statAt(directory, byteString('link')))).toBe(false)
-    expect(thrownBy(() => statAt(directory, byteString('none')))).toMatchObject({ code: 'ENOENT', syscall: 'statx' })
+    expect(thrownBy(() => statAt(directory, byteString('none')))).toMatchObject({
+      code: 'ENOENT',
+      syscall: 'statx',
+    })
     close(directory)
   })
 
@@ -84,6 +94,9 @@ describe('statFilesystem', () => {
     expect(found.availableBytes).toBeGreaterThan(0)
     expect(found.freeBytes).toBeGreaterThanOrEqual(found.availableBytes)
     expect(found.freeFiles).toBeLessThanOrEqual(found.totalFiles)
-    expect(thrownBy(() => statFilesystem(`${scratch.path}/none`))).toMatchObject({ code: 'ENOENT', syscall: 'statfs' })
+    expect(thrownBy(() => statFilesystem(`${scratch.path}/none`))).toMatchObject({
+      code: 'ENOENT',
+      syscall: 'statfs',
+    })
   })
 })

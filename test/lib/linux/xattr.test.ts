@@ -59,7 +59,9 @@ describe('attributes', () => {
     setXattr(file, byteString('user.of'), byteString('target'))
     symlinkSync('f', `${scratch.path}/link`)
     expect(xattrsAt(directory, byteString('link')).size).toBe(0)
-    expect(thrownBy(() => setXattrAt(directory, byteString('link'), byteString('user.a'), byteString('b')))).toMatchObject({
+    expect(
+      thrownBy(() => setXattrAt(directory, byteString('link'), byteString('user.a'), byteString('b'))),
+    ).toMatchObject({
       code: 'EPERM',
       syscall: 'lsetxattr',
     })

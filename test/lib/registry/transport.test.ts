@@ -106,7 +106,10 @@ describe('requests', () => {
 
   it('over https to a host that speaks http fail with a hint', async () => {
     const error = await failure(get(`https://${near.host}/`))
-    expect(error).toMatchObject({ code: 'registry-unreachable', facts: { reason: 'EPROTO' } })
+    expect(error).toMatchObject({
+      code: 'registry-unreachable',
+      facts: { reason: expect.stringMatching(/^(EPROTO$|ERR_SSL_)/) },
+    })
     expect(error.message).toContain('named as insecure')
   })
 
@@ -241,7 +244,8 @@ describe('redirects', () => {
     async (status) => {
       near.fault = (request, response) =>
         request.url === '/a' && redirect(response, `${far.origin}/b`, status)
-      far.fault = (_, response) => redirect(response, `${near.origin}/v2/`)
+      far.fault = (request, response) =>
+        redirect(response, request.url === '/b' ? '/c' : `${near.origin}/v2/`)
       expect(await get(`${near.origin}/a`, { authorization: 'Basic abc' })).toMatchObject({ status: 200 })
       expect(far.seen[0]!.headers.authorization).toBeUndefined()
       expect(near.seen.map(({ headers }) => headers.authorization)).toEqual(['Basic abc', undefined])

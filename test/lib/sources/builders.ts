@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { type Headers, pack } from 'tar-stream'
 import { expect } from 'vitest'
-import { type Digest, sha256 } from '../../../lib/digest.js'
+import { sha256 } from '../../../lib/digest.js'
 import { GrootError } from '../../../lib/errors.js'
 import type { GrootEvent } from '../../../lib/events.js'
 import type { Platform } from '../../../lib/image/platform.js'
@@ -166,5 +166,3 @@ export async function failure(
   expect(error.message).toMatch(/^Cannot /)
   return { code: error.code, facts: error.facts }
 }
-
-export type { Digest }

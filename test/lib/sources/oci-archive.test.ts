@@ -1,7 +1,9 @@
 import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { gzipSync } from 'node:zlib'
+import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { sha256 } from '../../../lib/digest.js'
+import { isGrootError } from '../../../lib/errors.js'
 import { ociArchiveSource } from '../../../lib/sources/oci-archive.js'
 import type { LayoutRequest } from '../../../lib/sources/oci-layout.js'
 import {
@@ -172,6 +174,25 @@ describe('an image in an OCI archive', () => {
       facts: { path: scratch.path, found: 'a directory' },
     })
     expect((await failure(open({ path: '/dev/null' }))).code).toBe('reference-invalid')
+  })
+
+  it('is read or refused, and nothing else, whatever bytes of the archive are changed', async () => {
+    const original = await tarOf(await buildLayout())
+    const change = fc.record({ at: fc.nat(original.length - 1), byte: fc.nat(255) })
+    await fc.assert(
+      fc.asyncProperty(fc.array(change, { minLength: 1, maxLength: 4 }), async (changes) => {
+        const bytes = Buffer.from(original)
+        for (const { at, byte } of changes) bytes[at] = byte
+        const error = await resolveArchive(bytes).then(
+          () => null,
+          (thrown: unknown) => thrown,
+        )
+        expect(
+          error === null || (isGrootError(error) && error.kind !== 'bug' && error.kind !== 'system'),
+        ).toBe(true)
+      }),
+      { numRuns: 300 },
+    )
   })
 
   it('leaves nothing behind when decompressing is ended by the signal', async () => {
