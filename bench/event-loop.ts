@@ -36,18 +36,20 @@ interface Turns {
   readonly longestTurnMs: number
   /** The same without the time that the thread waited for a processor. */
   readonly longestBlockMs: number
+  /** Most that the thread computed between two turns. */
+  readonly longestWorkMs: number
 }
 
 function watchTurns(): { stop(): Turns } {
-  let [last, lastWaited, count, isOver] = [performance.now(), waitedMs(), 0, false]
-  let [longestTurnMs, longestBlockMs] = [0, 0]
+  let [last, count, isOver] = [now(), 0, false]
+  let [longestTurnMs, longestBlockMs, longestWorkMs] = [0, 0, 0]
   const turn = () => {
-    const [now, waited] = [performance.now(), waitedMs()]
-    const gap = now - last
+    const next = now()
+    const gap = next.wallMs - last.wallMs
     longestTurnMs = Math.max(longestTurnMs, gap)
-    longestBlockMs = Math.max(longestBlockMs, gap - (waited - lastWaited))
-    last = now
-    lastWaited = waited
+    longestBlockMs = Math.max(longestBlockMs, gap - (next.waitedMs - last.waitedMs))
+    longestWorkMs = Math.max(longestWorkMs, next.workedMs - last.workedMs)
+    last = next
     count++
     if (!isOver) setImmediate(turn)
   }
@@ -55,16 +57,18 @@ function watchTurns(): { stop(): Turns } {
   return {
     stop() {
       isOver = true
-      return { turns: count, longestTurnMs, longestBlockMs }
+      return { turns: count, longestTurnMs, longestBlockMs, longestWorkMs }
     },
   }
 }
 
-/** How long the main thread has been ready and not running since it began; 0 on kernels that do not tell. */
-function waitedMs(): number {
-  if (schedstat === null) return 0
+/** Of the main thread since it began: `waitedMs` is the time that it was ready and had no processor. 0 where not told. */
+function now(): { readonly wallMs: number; readonly workedMs: number; readonly waitedMs: number } {
+  const wallMs = performance.now()
+  if (schedstat === null) return { wallMs, workedMs: 0, waitedMs: 0 }
   const length = readSync(schedstat, buffer, 0, buffer.length, 0)
-  return Number(buffer.toString('latin1', 0, length).split(' ')[1]) / 1e6
+  const [worked, waited] = buffer.toString('latin1', 0, length).split(' ').map(Number) as [number, number]
+  return { wallMs, workedMs: worked / 1e6, waitedMs: waited / 1e6 }
 }
 
 function openSchedstat(): number | null {

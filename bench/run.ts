@@ -61,6 +61,7 @@ interface EventLoop {
   readonly turns: number
   readonly longestTurnMs: number
   readonly longestBlockMs: number
+  readonly longestWorkMs: number
   readonly longestDelayMs: number
 }
 
@@ -162,12 +163,21 @@ function eventLoopTable(loops: readonly EventLoop[]): string {
     image,
     'create, cold',
     longest(image, ({ wallMs }) => wallMs),
+    longest(image, ({ longestWorkMs }) => longestWorkMs),
     longest(image, ({ longestBlockMs }) => longestBlockMs),
     longest(image, ({ longestTurnMs }) => longestTurnMs),
     longest(image, ({ longestDelayMs }) => longestDelayMs),
   ])
   return markdown(
-    ['image', 'step', 'wall ms', 'longest block ms', 'longest turn ms', 'longest timer delay ms'],
+    [
+      'image',
+      'step',
+      'wall ms',
+      'longest work ms',
+      'longest block ms',
+      'longest turn ms',
+      'longest timer delay ms',
+    ],
     lines,
   )
 }

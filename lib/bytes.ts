@@ -24,11 +24,6 @@ export function toBytes(value: ByteString): Buffer {
   return Buffer.from(value, 'latin1')
 }
 
-/** The bytes with a closing NUL, as system calls take them. */
-export function toCString(value: ByteString): Buffer {
-  return Buffer.from(`${value}\0`, 'latin1')
-}
-
 /** Text for people: UTF-8 where the bytes are UTF-8, `\xHH` for what is not and for control characters. */
 export function printable(value: ByteString): string {
   const bytes = toBytes(value)

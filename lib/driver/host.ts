@@ -9,8 +9,8 @@ import { isErrno, isGrootError, UnsupportedError, UsageError } from '../errors.j
 import type { Driver, DriverModule, DriverRoom, ProbePlace } from './contract.js'
 
 const NAME = /^[a-z0-9][a-z0-9-]{0,63}$/
-export const BUILT_IN_DRIVERS: readonly string[] = ['vfs']
-export const DRIVER_API = 1
+const BUILT_IN_DRIVERS: readonly string[] = ['vfs']
+const DRIVER_API = 1
 
 /**
  * Loads a driver's module by name.

@@ -39,11 +39,8 @@ export interface SpecRequest {
   readonly hasUnifiedCgroups?: boolean
 }
 
-/** The document, ready for JSON. Made anew by every call. */
-export type RuntimeSpec = ReturnType<typeof runtimeSpec>
-
 /**
- * Converts an image config to a runtime-spec document.
+ * Converts an image config to a runtime-spec document, ready for JSON and made anew by every call.
  *
  * Without root the process is user 0 of a user namespace that has no other id, and that user is the caller: the image's
  * user cannot be kept, as in `runc spec --rootless`. HOME is left to the runtime, which takes it from the image's passwd.

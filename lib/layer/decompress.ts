@@ -121,7 +121,7 @@ const NAMES = { none: 'a plain tar', gzip: 'gzip', zstd: 'zstd' } as const satis
 function notAsDeclared(declared: Compression, found: Compression): ImageError {
   return new ImageError(
     'compression-invalid',
-    `Cannot decompress the layer: its media type says ${NAMES[declared]}, its content is ${NAMES[found]}`,
+    `Cannot decompress the tar: its media type says ${NAMES[declared]}, its content is ${NAMES[found]}`,
     { facts: { declared, found } },
   )
 }

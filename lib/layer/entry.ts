@@ -4,8 +4,6 @@
 import type { ByteString } from '../bytes.js'
 import type { Xattrs } from '../tree/model.js'
 
-export type { CleanPath, LayerChange } from '../tree/change.js'
-
 export type TarKind = 'file' | 'directory' | 'symlink' | 'hardlink' | 'char' | 'block' | 'fifo'
 
 /** A run of bytes of a sparse file: where it stands in the expanded file and how long it is. */

@@ -5,7 +5,7 @@
  * when all of it is verified are the objects published and, as the commit point, the record. Runs on an ingest thread.
  */
 import { createHash, type Hash } from 'node:crypto'
-import { closeSync, mkdirSync, openSync, readSync, renameSync } from 'node:fs'
+import { closeSync, constants, fstatSync, mkdirSync, openSync, readSync, renameSync } from 'node:fs'
 import { algorithmOf, type DiffId, type Digest, encodedOf, shortDigest } from '../digest.js'
 import { ImageError, IntegrityError } from '../errors.js'
 import { syncDirectory, syncFilesystem } from '../linux/sync.js'
@@ -82,8 +82,10 @@ export async function ingestLayer(
 
 /** The bytes of a region of a file, 1 MiB at a time. A yielded chunk is valid until the next is asked for. */
 export async function* fileChunks(path: string, offset: number, length: number): AsyncGenerator<Uint8Array> {
-  const fd = openSync(path, 'r')
+  // Not blocking, and looked at again: what was a file when the source found it may be a fifo by now.
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
+    if (!fstatSync(fd).isFile()) throw changed(path)
     const buffer = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, Math.max(length, 1)))
     for (let at = 0; at < length; ) {
       const count = readSync(fd, buffer, 0, Math.min(buffer.length, length - at), offset + at)
@@ -199,6 +201,12 @@ function wrongDiffId(request: IngestRequest, found: string): IntegrityError {
       },
     },
   )
+}
+
+function changed(path: string): IntegrityError {
+  return new IntegrityError('source-changed', `Cannot read "${path}": it is not a regular file any more`, {
+    facts: { path },
+  })
 }
 
 /** An error that names the layer which an entry stands in. */

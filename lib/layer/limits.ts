@@ -19,7 +19,7 @@ const GiB = 1024 ** 3
 export const DEFAULT_LIMITS: LayerLimits = {
   maxFileBytes: 64 * GiB,
   maxTotalBytes: 256 * GiB,
-  maxEntries: 8_000_000,
+  maxEntries: 2_000_000, // a tree of so many takes about a gigabyte of memory
   maxHeaderBytes: 1024 * 1024,
   maxDepth: 2048, // PATH_MAX / 2: nothing deeper can be named by a path
 }

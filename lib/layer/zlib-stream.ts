@@ -104,7 +104,7 @@ function streamError(compression: string, error: unknown, bytes: number): ImageE
   const { code, message } = error as { code?: unknown; message?: unknown }
   // zlib's own words are short and exact ("incorrect data check"); a cut stream is the one that people meet.
   const reason = code === 'Z_BUF_ERROR' ? 'it is cut' : String(message)
-  return new ImageError('compression-invalid', `Cannot decompress the layer: ${reason} (${compression})`, {
+  return new ImageError('compression-invalid', `Cannot decompress the tar: ${reason} (${compression})`, {
     facts: { compression, reason, bytes },
     cause: error,
   })
@@ -112,7 +112,7 @@ function streamError(compression: string, error: unknown, bytes: number): ImageE
 
 function trailing(compression: string, used: number): ImageError {
   const reason = `bytes that are not ${compression} follow at offset ${used}`
-  return new ImageError('compression-invalid', `Cannot decompress the layer: ${reason}`, {
+  return new ImageError('compression-invalid', `Cannot decompress the tar: ${reason}`, {
     facts: { compression, reason, bytes: used },
   })
 }

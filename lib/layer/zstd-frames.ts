@@ -195,7 +195,7 @@ function magicBytes(): Uint8Array {
 }
 
 function invalid(reason: string, bytes: number): ImageError {
-  return new ImageError('compression-invalid', `Cannot decompress the layer: ${reason} (zstd)`, {
+  return new ImageError('compression-invalid', `Cannot decompress the tar: ${reason} (zstd)`, {
     facts: { compression: 'zstd', reason, bytes },
   })
 }
@@ -203,7 +203,7 @@ function invalid(reason: string, bytes: number): ImageError {
 function tooMuch(reason: string, what: string, limit: number): ImageError {
   return new ImageError(
     'limit-exceeded',
-    `Cannot decompress the layer: ${reason}, the limit is ${limit} (zstd)`,
+    `Cannot decompress the tar: ${reason}, the limit is ${limit} (zstd)`,
     {
       facts: { compression: 'zstd', what, limit },
     },

@@ -109,7 +109,7 @@ function* guarded(chunks: Iterable<Uint8Array>): Generator<Uint8Array, void, und
   } catch (error) {
     if (isGrootError(error)) throw error
     const reason = error instanceof Error ? error.message : String(error)
-    throw new ImageError('compression-invalid', `Cannot decompress the layer: ${reason} (zstd)`, {
+    throw new ImageError('compression-invalid', `Cannot decompress the tar: ${reason} (zstd)`, {
       facts: { compression: 'zstd', reason },
       cause: error,
     })

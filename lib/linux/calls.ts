@@ -70,6 +70,7 @@ export const CALLS = {
     number: { x64: 332, arm64: 291 },
   },
   statfs: { result: 'int', parameters: ['void *', 'void *'] },
+  fstatfs: { result: 'int', parameters: ['int', 'void *'] },
   getdents64: { result: 'int64', parameters: ['int', 'void *', 'uint64'], number: { x64: 217, arm64: 61 } },
   fsetxattr: { result: 'int', parameters: ['int', 'void *', 'void *', 'uint64', 'int'] },
   lsetxattr: { result: 'int', parameters: ['void *', 'void *', 'void *', 'uint64', 'int'] },

@@ -20,10 +20,22 @@ export interface FilesystemStat {
   readonly freeFiles: number
 }
 
+/** The filesystem that a path is on. */
 export function statFilesystem(path: string): FilesystemStat {
   const name = pathString(path)
   const answer = Buffer.alloc(STATFS.size)
   if (uninterrupted((libc) => libc.statfs(name, answer)) < 0) failed('statfs', name)
+  return readAnswer(answer)
+}
+
+/** The filesystem that a descriptor is on. */
+export function statFilesystemOf(fd: number): FilesystemStat {
+  const answer = Buffer.alloc(STATFS.size)
+  if (uninterrupted((libc) => libc.fstatfs(fd, answer)) < 0) failed('fstatfs')
+  return readAnswer(answer)
+}
+
+function readAnswer(answer: Buffer): FilesystemStat {
   const field = (offset: number): number => Number(answer.readBigUInt64LE(offset))
   const unit = field(STATFS.fragmentSize)
   return {

@@ -7,7 +7,7 @@ import type { EventSink } from '../events.js'
 import type { LockRequest } from '../locks/locks.js'
 import type { CallOptions } from './api.js'
 
-export const DEFAULT_LOCK_TIMEOUT_MS = 60_000
+const DEFAULT_LOCK_TIMEOUT_MS = 60_000
 
 export function lockRequest(options: CallOptions): LockRequest {
   const timeoutMs = options.lockTimeoutMs ?? DEFAULT_LOCK_TIMEOUT_MS

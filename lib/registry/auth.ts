@@ -47,12 +47,13 @@ const LEAST_SECONDS = 60 // what the token scheme gives a token that says nothin
 const MARGIN_MS = 5_000
 
 interface Token {
-  readonly header: string
+  readonly text: string
+  /** By the clock of the options. */
   readonly until: number
 }
 
 export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
-  const { transport, credentials, insecureHosts, now = () => performance.now() } = options
+  const { credentials, now = () => performance.now() } = options
   const basic = credentials === undefined ? null : basicHeader(credentials)
   const tokens = new Map<string, Token>()
   const secrets = new Set<string>()
@@ -60,67 +61,40 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   if (credentials !== undefined) secrets.add(credentials.password)
   if (basic !== null) secrets.add(basic.slice('Basic '.length))
 
-  async function fetchToken(challenge: Challenge, registry: URL, repository: string, signal: AbortSignal) {
-    const realm = checkRealm(
-      challenge.params.get('realm'),
-      registry,
-      credentials !== undefined,
-      insecureHosts,
-    )
-    const service = challenge.params.get('service')
-    if (service !== undefined) realm.searchParams.append('service', service)
-    realm.searchParams.append('scope', `repository:${repository}:pull`)
-    const answer = await transport.send({
-      url: realm,
-      headers: { accept: 'application/json' },
-      sentBy: registry,
-      signal,
-      ...(basic === null ? {} : { authorization: basic }),
-    })
-    if (answer.status !== 200) {
-      await answer.discard()
-      throw tokenRefused(realm, registry, repository, answer.status, credentials !== undefined)
-    }
-    const { token, seconds } = parseToken(await answer.read(MAX_TOKEN_ANSWER), realm)
-    secrets.add(token)
-    return { header: `Bearer ${token}`, until: now() + seconds * 1000 - MARGIN_MS }
-  }
-
-  function denied(registry: URL, repository: string, status: number, detail: string | null): AuthError {
-    const facts = { registry: registry.host, repository, status, detail }
-    const what = `Cannot read "${repository}" at "${registry.host}"`
-    const said = detail === null ? '' : ` (${detail})`
-    return credentials === undefined
-      ? new AuthError('auth-required', `${what}: it wants credentials, or there is no such image${said}`, {
-          facts,
-        })
-      : new AuthError('auth-denied', `${what}: it does not accept the credentials${said}`, { facts })
-  }
-
   return {
     header(repository) {
       if (wantsBasic && basic !== null) return basic
       const token = tokens.get(repository)
-      return token !== undefined && token.until > now() ? token.header : undefined
+      return token !== undefined && token.until > now() ? `Bearer ${token.text}` : undefined
     },
 
     async answer(header, registry, repository, signal) {
       const challenges = header === null ? [] : parseChallenges(header)
       const bearer = challenges.find(({ scheme }) => scheme === 'bearer')
       if (bearer !== undefined) {
-        const token = await fetchToken(bearer, registry, repository, signal)
-        tokens.set(repository, token)
-        return token.header
+        const realm = tokenAddress(bearer, registry, repository, options)
+        const { text, seconds } = await fetchToken(
+          realm,
+          basic,
+          registry,
+          repository,
+          options.transport,
+          signal,
+        )
+        secrets.add(text)
+        tokens.set(repository, { text, until: now() + seconds * 1000 - MARGIN_MS })
+        return `Bearer ${text}`
       }
       if (challenges.some(({ scheme }) => scheme === 'basic')) {
-        if (basic === null) throw denied(registry, repository, 401, null)
+        if (basic === null) throw denied(false, registry, repository, 401, null)
         wantsBasic = true
         return basic
       }
       throw unknownScheme(registry, challenges)
     },
 
-    denied,
+    denied: (registry, repository, status, detail) =>
+      denied(credentials !== undefined, registry, repository, status, detail),
 
     redact(text) {
       let clean = text
@@ -128,6 +102,58 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
       return clean
     },
   }
+}
+
+function denied(
+  hasCredentials: boolean,
+  registry: URL,
+  repository: string,
+  status: number,
+  detail: string | null,
+): AuthError {
+  const facts = { registry: registry.host, repository, status, detail }
+  const what = `Cannot read "${repository}" at "${registry.host}"`
+  const said = detail === null ? '' : ` (${detail})`
+  return hasCredentials
+    ? new AuthError('auth-denied', `${what}: it does not accept the credentials${said}`, { facts })
+    : new AuthError('auth-required', `${what}: it wants credentials, or there is no such image${said}`, {
+        facts,
+      })
+}
+
+/** Where to ask for a token to pull a repository with. */
+function tokenAddress(
+  challenge: Challenge,
+  registry: URL,
+  repository: string,
+  { credentials, insecureHosts }: AuthenticatorOptions,
+): URL {
+  const realm = checkRealm(challenge.params.get('realm'), registry, credentials !== undefined, insecureHosts)
+  const service = challenge.params.get('service')
+  if (service !== undefined) realm.searchParams.append('service', service)
+  realm.searchParams.append('scope', `repository:${repository}:pull`)
+  return realm
+}
+
+/** @param basic the credentials for the token service, which checkRealm found may have them */
+async function fetchToken(
+  realm: URL,
+  basic: string | null,
+  registry: URL,
+  repository: string,
+  transport: Transport,
+  signal: AbortSignal,
+): Promise<{ readonly text: string; readonly seconds: number }> {
+  const answer = await transport.send({
+    url: realm,
+    headers: { accept: 'application/json' },
+    sentBy: registry,
+    signal,
+    ...(basic === null ? {} : { authorization: basic }),
+  })
+  if (answer.status === 200) return parseToken(await answer.read(MAX_TOKEN_ANSWER), realm)
+  await answer.discard()
+  throw tokenRefused(realm, registry, repository, answer.status, basic !== null)
 }
 
 function basicHeader({ username, password }: Credentials): string {
@@ -198,7 +224,7 @@ function tokenRefused(
   })
 }
 
-function parseToken(bytes: Uint8Array | null, realm: URL): { token: string; seconds: number } {
+function parseToken(bytes: Uint8Array | null, realm: URL): { text: string; seconds: number } {
   const answer = bytes === null ? null : jsonObject(bytes)
   const token = answer?.token || answer?.access_token
   // What is not printable would break out of the header.
@@ -213,7 +239,7 @@ function parseToken(bytes: Uint8Array | null, realm: URL): { token: string; seco
   }
   const seconds = answer?.expires_in
   const isUsable = typeof seconds === 'number' && seconds >= LEAST_SECONDS && seconds < 1e9
-  return { token, seconds: isUsable ? seconds : LEAST_SECONDS }
+  return { text: token, seconds: isUsable ? seconds : LEAST_SECONDS }
 }
 
 function jsonObject(

@@ -66,35 +66,12 @@ export interface RegistryClient {
 const MANIFEST_TYPES = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST].join(', ')
 
 export function createClient(options: ClientOptions): RegistryClient {
-  const { registry, insecureRegistries, credentials, transport = createTransport() } = options
-  const endpoint = createEndpoint(registry, insecureRegistries, transport)
-  const auth = createAuthenticator({
-    transport,
-    insecureHosts: new Set(insecureRegistries.map((name) => new URL(`http://${name}`).host)),
-    ...(credentials === undefined ? {} : { credentials }),
-  })
+  const { registry, transport = createTransport() } = options
+  const get = createGet(options, transport)
 
-  /** Sends a request and answers one challenge; any answer but 200 becomes an error. */
-  async function get(wanted: Wanted, path: string, accept: string, signal: AbortSignal): Promise<Answer> {
-    const base = await endpoint(signal)
-    const send = (authorization: string | undefined) => {
-      const request = { url: new URL(path, base), headers: { accept }, signal }
-      return transport.send(authorization === undefined ? request : { ...request, authorization })
-    }
-    let answer = await send(auth.header(wanted.repository))
-    // Whoever answers from another origin, after a redirect, has no right to challenge us.
-    const isOwn = answer.url.origin === base.origin
-    if (answer.status === 401 && isOwn) {
-      const challenge = answer.header('www-authenticate')
-      await answer.discard()
-      answer = await send(await auth.answer(challenge, base, wanted.repository, signal))
-    }
-    if (answer.status === 200) return answer
-    const complaint = await readComplaint(answer, auth.redact)
-    if (answer.url.origin === base.origin && (answer.status === 401 || answer.status === 403)) {
-      throw auth.denied(base, wanted.repository, answer.status, complaint)
-    }
-    throw statusError(answer, wanted, complaint)
+  async function getBlob(repository: string, blob: Descriptor, signal: AbortSignal) {
+    const wanted: Wanted = { kind: 'blob', registry, repository, reference: blob.digest }
+    return exactBody(await get(wanted, `/v2/${repository}/blobs/${blob.digest}`, '*/*', signal), blob)
   }
 
   return {
@@ -110,22 +87,52 @@ export function createClient(options: ClientOptions): RegistryClient {
       return { bytes, digest, size: bytes.length, ...(mediaType === null ? {} : { mediaType }) }
     },
 
-    async getBlob(repository, blob, signal) {
-      const wanted: Wanted = { kind: 'blob', registry, repository, reference: blob.digest }
-      const answer = await get(wanted, `/v2/${repository}/blobs/${blob.digest}`, '*/*', signal)
-      return exactBody(answer, blob)
-    },
+    getBlob,
 
     async readBlob(repository, blob, signal) {
       checkDocumentSize('blob', blob)
       const pieces: Uint8Array[] = []
-      for await (const piece of await this.getBlob(repository, blob, signal)) pieces.push(piece)
+      for await (const piece of await getBlob(repository, blob, signal)) pieces.push(piece)
       return Buffer.concat(pieces)
     },
 
     close() {
       transport.close()
     },
+  }
+}
+
+/** Gets a path of the registry; any status but 200 is an error. */
+type Get = (wanted: Wanted, path: string, accept: string, signal: AbortSignal) => Promise<Answer>
+
+function createGet({ registry, insecureRegistries, credentials }: ClientOptions, transport: Transport): Get {
+  const endpoint = createEndpoint(registry, insecureRegistries, transport)
+  const auth = createAuthenticator({
+    transport,
+    insecureHosts: new Set(insecureRegistries.map((name) => new URL(`http://${name}`).host)),
+    ...(credentials === undefined ? {} : { credentials }),
+  })
+
+  return async (wanted, path, accept, signal) => {
+    const base = await endpoint(signal)
+    const send = (authorization: string | undefined) => {
+      const request = { url: new URL(path, base), headers: { accept }, signal }
+      return transport.send(authorization === undefined ? request : { ...request, authorization })
+    }
+    // Whoever answers from another origin, after a redirect, has no right to challenge us.
+    const isOwn = ({ url }: Answer) => url.origin === base.origin
+    let answer = await send(auth.header(wanted.repository))
+    if (answer.status === 401 && isOwn(answer)) {
+      const challenge = answer.header('www-authenticate')
+      await answer.discard()
+      answer = await send(await auth.answer(challenge, base, wanted.repository, signal))
+    }
+    if (answer.status === 200) return answer
+    const complaint = await readComplaint(answer, auth.redact)
+    if (isOwn(answer) && (answer.status === 401 || answer.status === 403)) {
+      throw auth.denied(base, wanted.repository, answer.status, complaint)
+    }
+    throw statusError(answer, wanted, complaint)
   }
 }
 

@@ -99,7 +99,7 @@ class Search {
     )
     for (const entry of rankByPlatform(entries, this.#platform)) {
       const bytes = await this.#read('manifest', entry)
-      const image = await this.document({ ...entry, bytes }, depth + 1, promisedBy(entry))
+      const image = await this.document({ ...entry, bytes }, depth + 1, entry.platform)
       if (image !== null) return image
     }
     return null
@@ -144,11 +144,6 @@ class Search {
     verifyDocument(what, bytes, descriptor)
     return bytes
   }
-}
-
-// An index that stands for several platforms cannot promise one for each image below it.
-function promisedBy(entry: Descriptor): Platform | undefined {
-  return INDEX_TYPES.has(entry.mediaType) ? undefined : entry.platform
 }
 
 function platformOf({ os, architecture, variant }: ImageConfig): Platform {

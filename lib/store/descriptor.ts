@@ -6,7 +6,7 @@ import { StoreError } from '../errors.js'
 import * as field from './fields.js'
 import { createDurably, readRecord } from './records.js'
 
-export const STORE_FORMAT = 1
+const STORE_FORMAT = 1
 
 /** Features by what an older groot may still do; names are words with dashes. This version knows none. */
 export interface StoreFeatures {

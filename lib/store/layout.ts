@@ -71,7 +71,7 @@ export function storeDirectories(
 }
 
 /** A digest as a file name: `sha256-<hex>`. */
-export function fileName(digest: Digest | ChainId): string {
+function fileName(digest: Digest | ChainId): string {
   return digest.replace(':', '-')
 }
 

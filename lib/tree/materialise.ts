@@ -6,7 +6,7 @@
  * directories first, what is in them, then their own metadata, for whatever is made in a directory changes its times.
  */
 import { type ByteString, byteString, EMPTY, printable } from '../bytes.js'
-import { BugError, isErrno, isGrootError, toGrootError } from '../errors.js'
+import { BugError, type GrootError, isErrno, toGrootError } from '../errors.js'
 import { cString, pathString } from '../linux/c-string.js'
 import { AT_FDCWD, O_DIRECTORY, O_NOFOLLOW, O_PATH } from '../linux/constants.js'
 import { DirectoryChain } from '../linux/directory-chain.js'
@@ -80,12 +80,16 @@ function* write(
     writer.finishTop(chain.rootFd, tree.root)
     return { entries: work.entries, bytes: writer.bytes }
   } catch (error) {
-    if (isGrootError(error)) throw error
-    const place = work?.place ?? EMPTY
-    const full = byteString(directory) + (place === EMPTY ? '' : `/${place}`)
-    const named = isErrno(error) ? withPath(error, full as ByteString) : error
-    throw toGrootError(named, `Cannot write "${printable(place) || '/'}" of the tree`)
+    throw withEntry(error, directory, work?.place ?? null)
   }
+}
+
+/** @param place path of the entry that was being written; null when there was not even the directory */
+function withEntry(error: unknown, directory: string, place: ByteString | null): GrootError {
+  if (place === null) return toGrootError(error, `Cannot make directory "${directory}"`)
+  const path = byteString(directory) + (place === EMPTY ? '' : `/${place}`)
+  const named = isErrno(error) ? withPath(error, path as ByteString) : error
+  return toGrootError(named, `Cannot write "${printable(place) || '/'}" of the tree`)
 }
 
 function makeTop(directory: string): number {

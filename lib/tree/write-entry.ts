@@ -7,7 +7,7 @@
 import { type ByteString, byteString, EMPTY, printable } from '../bytes.js'
 import type { VerityDigest } from '../digest.js'
 import { BugError, IntegrityError, isErrno, NotFoundError } from '../errors.js'
-import { type CString, descriptorPath, pathString } from '../linux/c-string.js'
+import { type CString, pathString } from '../linux/c-string.js'
 import {
   AT_FDCWD,
   O_CREAT,
@@ -34,7 +34,7 @@ import {
 } from '../linux/files.js'
 import type { Work } from '../linux/slices.js'
 import { type FileStat, statAt, statDescriptor } from '../linux/stat.js'
-import { statFilesystem } from '../linux/statfs.js'
+import { statFilesystemOf } from '../linux/statfs.js'
 import { removeXattr, setXattr, setXattrAt, xattrsAt, xattrsOf } from '../linux/xattr.js'
 import type { ObjectReader } from '../store/objects.js'
 import {
@@ -269,9 +269,7 @@ export class EntryWriter {
   }
 
   #hasRoom(): boolean {
-    return (
-      statFilesystem(descriptorPath(this.#topFd).toString('latin1', 0, -1)).availableBytes >= NO_ROOM_BYTES
-    )
+    return statFilesystemOf(this.#topFd).availableBytes >= NO_ROOM_BYTES
   }
 }
 

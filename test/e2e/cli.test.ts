@@ -4,6 +4,7 @@
 import { type SpawnSyncOptions, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
+  closeSync,
   existsSync,
   mkdtempSync,
   openSync,
@@ -246,6 +247,7 @@ describe('the process', () => {
     () => {
       const full = openSync('/dev/full', 'w')
       const { status, stderr } = groot(['--version'], undefined, { stdio: ['ignore', full, 'pipe'] })
+      closeSync(full)
       expect(status).toBe(20)
       expect(stderr).toMatch(/^groot: Cannot write the answer to standard output: .*ENOSPC/)
     },

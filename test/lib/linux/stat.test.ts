@@ -11,7 +11,7 @@ import {
   statDescriptor,
   statPath,
 } from '../../../lib/linux/stat.js'
-import { statFilesystem } from '../../../lib/linux/statfs.js'
+import { statFilesystem, statFilesystemOf } from '../../../lib/linux/statfs.js'
 import { isRoot, thrownBy, useScratch } from './scratch.js'
 
 const scratch = useScratch()
@@ -88,6 +88,9 @@ describe('statFilesystem', () => {
   it('says what Node says, in bytes', () => {
     const node = statfsSync(scratch.path)
     const found = statFilesystem(scratch.path)
+    const fd = openDirectory(pathString(scratch.path))
+    expect(statFilesystemOf(fd)).toMatchObject({ type: found.type, totalBytes: found.totalBytes })
+    close(fd)
     expect(found.type).toBe(node.type)
     expect(found.totalBytes).toBe(node.blocks * node.bsize)
     expect(found.totalFiles).toBe(node.files)

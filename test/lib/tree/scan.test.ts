@@ -171,11 +171,17 @@ describe('scanning a directory', () => {
   })
 })
 
+/** Not removed first: the inode number could be used again. */
+function replace(path: string, make: () => void): void {
+  renameSync(path, `${path}-before`)
+  make()
+}
+
 describe('opening what was scanned', () => {
   it.each<[string, (path: string) => void]>([
-    ['a symlink', (path) => (unlinkSync(path), symlinkSync('/etc/passwd', path))],
-    ['a FIFO', (path) => (unlinkSync(path), execFileSync('mkfifo', [path]))],
-    ['another file', (path) => (writeFileSync(`${path}2`, 'content'), renameSync(`${path}2`, path))],
+    ['a symlink', (path) => replace(path, () => symlinkSync('/etc/passwd', path))],
+    ['a FIFO', (path) => replace(path, () => execFileSync('mkfifo', [path]))],
+    ['another file', (path) => replace(path, () => writeFileSync(path, 'content'))],
     ['a longer file', (path) => truncateSync(path, 100)],
     ['a younger file', (path) => utimesSync(path, 1, 1)],
     ['nothing', (path) => unlinkSync(path)],
