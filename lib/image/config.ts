@@ -17,6 +17,7 @@ import {
   requireDigest,
   requireObject,
   requireString,
+  stringList,
   stringMap,
 } from './json.js'
 import { MAX_LAYERS } from './manifest.js'
@@ -39,6 +40,9 @@ export interface ImageConfig {
   readonly os: string
   readonly architecture: string
   readonly variant?: string
+  readonly osVersion?: string
+  /** Absent when there are none. */
+  readonly osFeatures?: readonly string[]
   readonly created?: string
   readonly author?: string
   /** Base first. */
@@ -52,12 +56,16 @@ const CONFIG: DocumentKind = { name: 'config', code: 'config-invalid' }
 export function parseConfig(bytes: Uint8Array): ImageConfig {
   const root = parseDocumentJson(bytes, CONFIG)
   const variant = optionalString(field(root, 'variant'))
+  const osVersion = optionalString(field(root, 'os.version'))
+  const osFeatures = stringList(field(root, 'os.features'))
   const created = optionalString(field(root, 'created'))
   const author = optionalString(field(root, 'author'))
   return {
     os: requireWord(field(root, 'os'), 'the name of an operating system'),
     architecture: requireWord(field(root, 'architecture'), 'the name of an architecture'),
     ...(variant === undefined ? {} : { variant }),
+    ...(osVersion === undefined ? {} : { osVersion }),
+    ...(osFeatures.length === 0 ? {} : { osFeatures }),
     ...(created === undefined ? {} : { created }),
     ...(author === undefined ? {} : { author }),
     diffIds: readDiffIds(field(root, 'rootfs')),

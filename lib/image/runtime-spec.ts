@@ -104,6 +104,8 @@ function annotationsOf(config: ImageConfig): Record<string, string> {
     ['os', config.os],
     ['architecture', config.architecture],
     ['variant', config.variant],
+    ['os.version', config.osVersion],
+    ['os.features', config.osFeatures?.join(',')],
     ['author', config.author],
     ['created', config.created],
     ['stopSignal', stopSignal],

@@ -3,15 +3,17 @@
  *
  * The library takes a lock by making a directory, judges others by the age of theirs, and lets go by removing it. Here
  * "make" succeeds only with flock(2) on a guard file, no age is ever too old, and "remove" lets go. What it adds is the
- * state of a lock, its release at exit, and the watch: every few seconds it looks whether the lock is still there.
+ * state of a lock, and the watch: every few seconds it looks whether the lock is still there.
  *
- * On import the library hooks itself into the process (through signal-exit): handlers for all signals that end a
- * process, and wrappers around process.emit and process.reallyExit. With them a busy process no longer dies of SIGTERM,
- * and one started with nohup does of SIGHUP. A library must not do that to its host, and nothing here needs it, for the
- * kernel frees locks at any death; so the hooks are taken off again, as is the cache that graceful-fs puts around
- * process.cwd. Where the host had such hooks before, they stay.
+ * As it comes, the library hooks itself into the process: through signal-exit with handlers for all signals that end a
+ * process and wrappers around process.emit and process.reallyExit, through graceful-fs with a cache around process.cwd.
+ * With them a busy process no longer dies of SIGTERM, and one that was started with nohup does of SIGHUP, for good. A
+ * library must not do that to its host, and nothing here needs it: the kernel frees locks at any death. So this room has
+ * a copy of the library to itself, in which those two do nothing; the host's own copies are not touched.
  */
-import { createRequire } from 'node:module'
+import fs from 'node:fs'
+import { createRequire, Module } from 'node:module'
+import { dirname, sep } from 'node:path'
 import type * as properLockfile from 'proper-lockfile'
 import type { Guard, LockHolder } from './guard.js'
 
@@ -23,6 +25,7 @@ const WATCH_MS = 5_000
 
 // Loaded once per thread, when the first lock is taken.
 let engine: Engine | undefined
+let count = 0
 
 /** A lock that was taken. */
 export interface Taken {
@@ -42,9 +45,10 @@ export async function tryLock(
   holder: LockHolder,
   onLost: (cause: Error) => void,
 ): Promise<Taken | null> {
-  engine ??= loadQuietly()
+  engine ??= loadPrivately()
   try {
-    const release = await engine.lock(guard.path, {
+    // The library keeps its locks by this name: each has its own, so that a lost one is not taken for its successor.
+    const release = await engine.lock(`${guard.path}#${++count}`, {
       lockfilePath: guard.path,
       realpath: false,
       retries: 0,
@@ -123,18 +127,28 @@ function errorWithCode(code: string, message: string): Error {
   return Object.assign(new Error(message), { code })
 }
 
-/** What libraries replace in `process`, and Node's types do not all know. */
-type Replaceable = Record<'emit' | 'reallyExit' | 'cwd' | 'chdir', unknown>
-
-function loadQuietly(): Engine {
+/** Loads a copy of proper-lockfile that nobody else has, with stand-ins for the two modules that change the process. */
+function loadPrivately(): Engine {
   const require = createRequire(import.meta.url)
-  const target = process as unknown as Replaceable
-  const { emit, reallyExit, cwd, chdir } = target
-  const loaded = require('proper-lockfile') as Engine
-  if (target.emit !== emit) {
-    const signalExit = createRequire(require.resolve('proper-lockfile'))('signal-exit') as { unload(): void }
-    signalExit.unload()
+  const entry = require.resolve('proper-lockfile')
+  const inside = createRequire(entry)
+  const standIns = new Map<string, unknown>([
+    [inside.resolve('graceful-fs'), fs],
+    [inside.resolve('signal-exit'), () => () => undefined],
+  ])
+  const { cache } = require
+  const isOurs = (path: string): boolean => standIns.has(path) || path.startsWith(dirname(entry) + sep)
+  const before = Object.entries(cache).filter(([path]) => isOurs(path))
+  const clear = (): void => {
+    for (const path of Object.keys(cache)) if (isOurs(path)) delete cache[path]
   }
-  Object.assign(target, { emit, reallyExit, cwd, chdir })
-  return loaded
+  clear()
+  try {
+    for (const [path, exports] of standIns)
+      cache[path] = Object.assign(new Module(path), { exports, loaded: true })
+    return inside(entry) as Engine
+  } finally {
+    clear()
+    Object.assign(cache, Object.fromEntries(before))
+  }
 }

@@ -2,7 +2,7 @@
  * The files that runc and people read in a bundle: image.json, the image's config as verified, and config.json, the
  * runtime-spec document made from it. Neither is ever read back.
  */
-import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { byteString } from '../bytes.js'
 import type { Mount } from '../driver/contract.js'
 import { ImageError } from '../errors.js'
@@ -43,6 +43,7 @@ export function writeBundleFiles(files: BundleFiles): void {
     bundleId: files.id,
     rootless: uid === 0 ? null : { uid, gid: process.getegid?.() ?? uid },
     mounts: files.mounts,
+    hasUnifiedCgroups: existsSync('/sys/fs/cgroup/cgroup.controllers'),
   })
   writeSynced(`${directory}/image.json`, image.configBytes)
   writeSynced(`${directory}/config.json`, Buffer.from(`${JSON.stringify(spec, null, 2)}\n`))

@@ -5,6 +5,7 @@ import { chmodSync, existsSync, mkdirSync } from 'node:fs'
 import type { Rootfs } from '../driver/contract.js'
 import { ExistsError, throwIfAborted } from '../errors.js'
 import { hostPlatform, type Platform, parsePlatform } from '../image/platform.js'
+import { withheldLabels } from '../image/runtime-spec.js'
 import { DEFAULT_LIMITS, type LayerLimits } from '../layer/limits.js'
 import { syncDirectory } from '../linux/sync.js'
 import type { LockRequest } from '../locks/locks.js'
@@ -133,6 +134,7 @@ async function commitBundle(store: OpenedStore, image: ResolvedImage, plan: Crea
       ),
     )
     // Before the rootfs is made: an image whose user does not exist is refused without writing it.
+    warnOfWithheld(image, plan)
     const user = imageUser(image, tree(), store.objects)
     await makeVolumes(image.config, tree, store.objects, directory, plan)
     const rootfs = await makeRootfs(store, plan, directory, tree)
@@ -148,6 +150,17 @@ async function commitBundle(store: OpenedStore, image: ResolvedImage, plan: Crea
     await removeAfterFailure(store, plan)
     throw error
   }
+}
+
+function warnOfWithheld(image: ResolvedImage, plan: CreatePlan): void {
+  const labels = withheldLabels(image.config)
+  if (labels.length === 0) return
+  plan.events({
+    kind: 'warning',
+    code: 'label-withheld',
+    message: `Labels of the image that runtimes would act on do not become annotations: ${labels.map((label) => JSON.stringify(label)).join(', ')}`,
+    facts: { id: plan.id, labels },
+  })
 }
 
 async function makeRootfs(

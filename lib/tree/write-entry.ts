@@ -6,7 +6,7 @@
  */
 import { type ByteString, byteString, EMPTY, printable } from '../bytes.js'
 import type { VerityDigest } from '../digest.js'
-import { BugError, IntegrityError, isErrno, NotFoundError } from '../errors.js'
+import { BugError, IntegrityError, isErrno, NotFoundError, toGrootError } from '../errors.js'
 import { type CString, pathString } from '../linux/c-string.js'
 import {
   AT_FDCWD,
@@ -190,7 +190,7 @@ export class EntryWriter {
         if (isErrno(error, 'EPERM') && this.#noAtime !== 0) this.#noAtime = 0
         else if (isErrno(error, 'ELOOP')) throw damaged(digest, path, 'it is not a regular file', error)
         else if (isErrno(error, 'ENOENT')) throw missing(digest, path, error)
-        else throw error
+        else throw toGrootError(error, `Cannot read object ${digest} for "${printable(path)}"`)
       }
     }
   }

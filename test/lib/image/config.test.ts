@@ -26,6 +26,8 @@ describe('configs', () => {
     const document = {
       ...least,
       variant: 'v2',
+      'os.version': '1.2',
+      'os.features': ['a'],
       created: '2024-01-02T03:04:05Z',
       author: 'someone',
       config: {
@@ -46,6 +48,8 @@ describe('configs', () => {
       os: 'linux',
       architecture: 'amd64',
       variant: 'v2',
+      osVersion: '1.2',
+      osFeatures: ['a'],
       created: '2024-01-02T03:04:05Z',
       author: 'someone',
       diffIds: [diffId],

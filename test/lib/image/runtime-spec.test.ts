@@ -124,6 +124,8 @@ describe('annotations', () => {
     const process = { stopSignal: 'SIGQUIT', exposedPorts: ['8080/tcp', '53/udp'], labels: { a: '1', b: '' } }
     const config = imageConfig(process, {
       variant: 'v7',
+      osVersion: '1.2',
+      osFeatures: ['a', 'b'],
       created: '2020-01-02T03:04:05Z',
       author: 'A <a@b.c>',
     })
@@ -131,6 +133,8 @@ describe('annotations', () => {
       'org.opencontainers.image.os': 'linux',
       'org.opencontainers.image.architecture': 'amd64',
       'org.opencontainers.image.variant': 'v7',
+      'org.opencontainers.image.os.version': '1.2',
+      'org.opencontainers.image.os.features': 'a,b',
       'org.opencontainers.image.author': 'A <a@b.c>',
       'org.opencontainers.image.created': '2020-01-02T03:04:05Z',
       'org.opencontainers.image.stopSignal': 'SIGQUIT',

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { type Headers, pack } from 'tar-stream'
+import { type Header, pack } from 'tar-stream'
 import { expect } from 'vitest'
 import { sha256 } from '../../../lib/digest.js'
 import { GrootError } from '../../../lib/errors.js'
@@ -60,7 +60,7 @@ export class Scratch implements AsyncDisposable {
   }
 }
 
-export type Member = Headers & { readonly content?: string | Uint8Array }
+export type Member = Header & { readonly content?: string | Uint8Array }
 
 export function file(name: string, content: string | Uint8Array): Member {
   return { name, content, mtime: new Date(0) }

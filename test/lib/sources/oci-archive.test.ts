@@ -38,7 +38,7 @@ async function resolveArchive(bytes: Uint8Array, request: Partial<LayoutRequest>
 
 /** A zstd frame of raw blocks. */
 function zstd(bytes: Buffer): Buffer {
-  const parts = [Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 0x58])]
+  const parts: Buffer[] = [Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 0x58])]
   for (let at = 0; at < bytes.length; at += 100_000) {
     const block = bytes.subarray(at, at + 100_000)
     const header = Buffer.alloc(3)
