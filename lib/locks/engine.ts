@@ -7,9 +7,9 @@
  *
  * As it comes, the library hooks itself into the process: through signal-exit with handlers for all signals that end a
  * process and wrappers around process.emit and process.reallyExit, through graceful-fs with a cache around process.cwd.
- * With them a busy process no longer dies of SIGTERM, and one that was started with nohup does of SIGHUP, for good. A
- * library must not do that to its host, and nothing here needs it: the kernel frees locks at any death. So this room has
- * a copy of the library to itself, in which those two do nothing; the host's own copies are not touched.
+ * With them a busy process no longer dies of SIGTERM. A library must not do that to its host, and nothing here needs it:
+ * the kernel frees locks at any death. So this room has a copy of the library to itself, in which those two do nothing;
+ * the host's own copies are not touched.
  */
 import fs from 'node:fs'
 import { createRequire, Module } from 'node:module'

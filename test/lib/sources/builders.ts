@@ -60,7 +60,7 @@ export class Scratch implements AsyncDisposable {
   }
 }
 
-export type Member = Header & { readonly content?: string | Uint8Array }
+export type Member = Partial<Header> & Pick<Header, 'name'> & { readonly content?: string | Uint8Array }
 
 export function file(name: string, content: string | Uint8Array): Member {
   return { name, content, mtime: new Date(0) }
