@@ -146,14 +146,19 @@ function flockOrRefuse(fd: number, path: string, kind: 'exclusive' | 'shared'): 
   try {
     return tryFlock(fd, kind)
   } catch (error) {
-    if (!isErrno(error, 'ENOLCK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS')) throw error
-    const directory = dirname(path)
-    throw new UnsupportedError(
-      'lock-unsupported',
-      `Cannot take locks in "${directory}": its filesystem has no flock (${error.code}), which groot needs`,
-      { facts: { directory, errno: error.code }, cause: error },
-    )
+    throw flockRefused(error, path)
   }
+}
+
+/** What flock(2) says where the filesystem has no locks, in words; anything else unchanged. */
+export function flockRefused(error: unknown, path: string): unknown {
+  if (!isErrno(error, 'ENOLCK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS')) return error
+  const directory = dirname(path)
+  return new UnsupportedError(
+    'lock-unsupported',
+    `Cannot take locks in "${directory}": its filesystem has no flock (${error.code}), which groot needs`,
+    { facts: { directory, errno: error.code }, cause: error },
+  )
 }
 
 function isFileAt(fd: number, path: string): boolean {

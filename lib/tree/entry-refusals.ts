@@ -8,15 +8,15 @@ import { type ByteString, printable } from '../bytes.js'
 import { isErrno, SystemError, UnsupportedError } from '../errors.js'
 import type { Inode, NonDirectory } from './model.js'
 
-/** `"etc/motd"`; the top of the tree is `"/"`. */
-function quoted(path: ByteString): string {
-  return `"${printable(path) || '/'}"`
+/** An entry for messages and facts: `etc/motd`; the top of the tree is `/`. */
+export function shown(path: ByteString): string {
+  return printable(path) || '/'
 }
 
 /** An entry could not be made at all. */
 export function entryRefused(error: unknown, inode: Inode, path: ByteString): unknown {
   if (!isErrno(error)) return error
-  const entry = printable(path)
+  const entry = shown(path)
   const facts = { entry, errno: error.code }
   switch (error.code) {
     case 'EEXIST':
@@ -40,7 +40,7 @@ export function entryRefused(error: unknown, inode: Inode, path: ByteString): un
       }
       return new SystemError(
         'name-too-long',
-        `Cannot write ${quoted(path)}: its name is longer than the filesystem takes`,
+        `Cannot write "${shown(path)}": its name is longer than the filesystem takes`,
         {
           facts,
           cause: error,
@@ -83,8 +83,8 @@ function deviceRefused(
   const device = `${inode.kind} ${inode.major}:${inode.minor}`
   return new UnsupportedError(
     'ownership-unsupported',
-    `Cannot make ${quoted(path)} (${device}): only root may make devices; with ignoreOwnership it is left out`,
-    { facts: { entry: printable(path), device }, cause },
+    `Cannot make "${shown(path)}" (${device}): only root may make devices; with ignoreOwnership it is left out`,
+    { facts: { entry: shown(path), device }, cause },
   )
 }
 
@@ -99,8 +99,8 @@ export function ownerRefused(error: unknown, inode: Inode, path: ByteString): un
         : 'only root may give files away'
   return new UnsupportedError(
     'ownership-unsupported',
-    `Cannot give ${quoted(path)} to owner ${uid}:${gid}: ${why}; with ignoreOwnership it would belong to the caller`,
-    { facts: { entry: printable(path), uid, gid }, cause: error },
+    `Cannot give "${shown(path)}" to owner ${uid}:${gid}: ${why}; with ignoreOwnership it would belong to the caller`,
+    { facts: { entry: shown(path), uid, gid }, cause: error },
   )
 }
 
@@ -121,8 +121,8 @@ export function xattrRefused(
       if (isPrivileged) {
         return new UnsupportedError(
           'ownership-unsupported',
-          `Cannot give ${quoted(path)} its ${what}: only root may; with ignoreOwnership it is left out`,
-          { facts: { entry: printable(path), xattr: printable(name) }, cause: error },
+          `Cannot give "${shown(path)}" its ${what}: only root may; with ignoreOwnership it is left out`,
+          { facts: { entry: shown(path), xattr: printable(name) }, cause: error },
         )
       }
       return unrepresentable(
@@ -190,9 +190,9 @@ export function unrepresentable(
   const errno = isErrno(cause) ? cause.code : null
   return new SystemError(
     'value-unrepresentable',
-    `Cannot write ${quoted(path)} with ${value} "${wanted}": ${why}`,
+    `Cannot write "${shown(path)}" with ${value} "${wanted}": ${why}`,
     {
-      facts: { entry: printable(path), value, wanted, errno },
+      facts: { entry: shown(path), value, wanted, errno },
       cause,
     },
   )

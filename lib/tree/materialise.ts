@@ -22,7 +22,7 @@ import {
 } from '../linux/files.js'
 import { runInSlices, type Work } from '../linux/slices.js'
 import type { ObjectReader } from '../store/objects.js'
-import { entryRefused, linkRefused } from './entry-refusals.js'
+import { entryRefused, linkRefused, shown } from './entry-refusals.js'
 import type { Directory, Inode, NonDirectory, Tree } from './model.js'
 import { EntryWriter, type Skipped } from './write-entry.js'
 
@@ -89,7 +89,7 @@ function withEntry(error: unknown, directory: string, place: ByteString | null):
   if (place === null) return toGrootError(error, `Cannot make directory "${directory}"`)
   const path = byteString(directory) + (place === EMPTY ? '' : `/${place}`)
   const named = isErrno(error) ? withPath(error, path as ByteString) : error
-  return toGrootError(named, `Cannot write "${printable(place) || '/'}" of the tree`)
+  return toGrootError(named, `Cannot write "${shown(place)}" of the tree`)
 }
 
 function makeTop(directory: string): number {

@@ -41,6 +41,7 @@ import {
   deviceOutOfRange,
   entryRefused,
   ownerRefused,
+  shown,
   timeRefused,
   unrepresentable,
   xattrRefused,
@@ -54,7 +55,9 @@ export type Skipped = (what: 'device' | 'xattr' | 'owner', path: ByteString, det
 type Made = number | { readonly directory: number; readonly name: CString }
 
 const NO_ROOM_BYTES = 1024 * 1024 // with less than this, "no space" is taken to speak of the disk
-const LATEST_COMMON_TIME = 0x7fff_ffffn // seconds that every filesystem can keep; before 0 and after this some clamp
+// Seconds that every filesystem can keep. At the very ends of its range the kernel drops the nanoseconds, so these and
+// all beyond are read back.
+const LATEST_COMMON_TIME = 0x7fff_ffffn
 
 export class EntryWriter {
   /** Contents written so far. */
@@ -190,7 +193,7 @@ export class EntryWriter {
         if (isErrno(error, 'EPERM') && this.#noAtime !== 0) this.#noAtime = 0
         else if (isErrno(error, 'ELOOP')) throw damaged(digest, path, 'it is not a regular file', error)
         else if (isErrno(error, 'ENOENT')) throw missing(digest, path, error)
-        else throw toGrootError(error, `Cannot read object ${digest} for "${printable(path)}"`)
+        else throw toGrootError(error, `Cannot read object ${digest} for "${shown(path)}"`)
       }
     }
   }
@@ -254,7 +257,7 @@ export class EntryWriter {
       throw timeRefused(inode, path, 'no number of 64 bits')
     if (typeof made === 'number') setTimes(made, mtimeSeconds, mtimeNanoseconds)
     else setTimesAt(made.directory, made.name, mtimeSeconds, mtimeNanoseconds)
-    const isCommon = mtimeSeconds >= 0n && mtimeSeconds <= LATEST_COMMON_TIME
+    const isCommon = mtimeSeconds > 0n && mtimeSeconds < LATEST_COMMON_TIME
     if (!isCommon || !this.#keepsNanoseconds) checkTime(statMade(made), inode, path)
   }
 
@@ -338,26 +341,26 @@ function checkTime(stat: FileStat, inode: Inode, path: ByteString): void {
 
 function checkLength(length: number, inode: RegularFile, path: ByteString): void {
   if (length === inode.size) return
-  const entry = printable(path)
+  const entry = shown(path)
   throw new BugError(`Cannot write "${entry}": the tree says ${inode.size} bytes and holds ${length}`, {
     facts: { entry },
   })
 }
 
 function wrongSize(object: string, path: ByteString, expected: number, found: number): IntegrityError {
-  const entry = printable(path)
+  const entry = shown(path)
   const message = `Cannot write "${entry}": object ${object} has ${found} bytes, the tree says ${expected}`
   return new IntegrityError('object-damaged', message, { facts: { entry, object, expected, found } })
 }
 
 function damaged(object: string, path: ByteString, why: string, cause?: unknown): IntegrityError {
-  const entry = printable(path)
+  const entry = shown(path)
   const message = `Cannot write "${entry}": object ${object} is damaged, ${why}`
   return new IntegrityError('object-damaged', message, { facts: { entry, object }, cause })
 }
 
 function missing(object: string, path: ByteString, cause: unknown): NotFoundError {
-  const entry = printable(path)
+  const entry = shown(path)
   const message = `Cannot write "${entry}": object ${object} is not in the store`
   return new NotFoundError('object-missing', message, { facts: { entry, object }, cause })
 }

@@ -1,11 +1,9 @@
 import {
-  chmodSync,
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
-  rmSync,
   statSync,
   symlinkSync,
   unlinkSync,
@@ -13,6 +11,7 @@ import {
 } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { beforeEach, describe, expect, it } from 'vitest'
+import { flockRefused } from '../../../lib/locks/guard.js'
 import { LockManager } from '../../../lib/locks/locks.js'
 import { openBelow, rejectionOf, useScratch } from '../linux/scratch.js'
 
@@ -309,13 +308,25 @@ describe('the locks directory', () => {
     expect(openBelow(scratch.path)).toEqual([])
   })
 
-  it('is said to be unusable where locks do not work', async () => {
-    // No file can be locked that cannot be opened for writing; /proc has files, but takes no new ones.
+  it.each(['ENOLCK', 'ENOTSUP', 'ENOSYS'])('is said to be unusable where flock fails with %s', (code) => {
+    const cause = Object.assign(new Error(code), { code })
+    expect(flockRefused(cause, '/net/store/locks/gc.lock')).toMatchObject({
+      kind: 'unsupported',
+      code: 'lock-unsupported',
+      facts: { directory: '/net/store/locks', errno: code },
+      message: `Cannot take locks in "/net/store/locks": its filesystem has no flock (${code}), which groot needs`,
+      cause,
+    })
+    const other = Object.assign(new Error('EIO'), { code: 'EIO' })
+    expect(flockRefused(other, '/x')).toBe(other)
+  })
+
+  it('has to be one in which files can be made', async () => {
     const nowhere = new LockManager('/proc/self', { command: 'groot test' })
-    expect(await rejectionOf(nowhere.gc(soon))).toMatchObject({ kind: 'system', code: 'system-call' })
-    mkdirSync(directory)
-    chmodSync(directory, 0o700)
-    rmSync(directory, { recursive: true })
-    await manager.assertUsable()
+    expect(await rejectionOf(nowhere.gc(soon))).toMatchObject({
+      kind: 'system',
+      code: 'system-call',
+      message: expect.stringMatching(/^Cannot take lock "gc": /),
+    })
   })
 })

@@ -24,7 +24,7 @@ export const MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
 export const INDEX = 'application/vnd.oci.image.index.v1+json'
 export const CONFIG = 'application/vnd.oci.image.config.v1+json'
 export const LAYER = 'application/vnd.oci.image.layer.v1.tar'
-export const REF_NAME = 'org.opencontainers.image.ref.name'
+const REF_NAME = 'org.opencontainers.image.ref.name'
 
 /** A directory for one test, and what a source is given besides its request. */
 export class Scratch implements AsyncDisposable {
@@ -144,7 +144,7 @@ export async function blobBytes(source: ImageSource, layer: ImageLayer): Promise
   return contentBytes(await source.openBlob(layer, new AbortController().signal))
 }
 
-export async function contentBytes(content: BlobContent): Promise<Buffer> {
+async function contentBytes(content: BlobContent): Promise<Buffer> {
   if (content.kind === 'file') {
     const { readFileSync } = await import('node:fs')
     return readFileSync(content.path).subarray(content.offset, content.offset + content.length)

@@ -68,7 +68,13 @@ describe('the pool of ingest threads', () => {
         yield chunk
       }
     })()
-    await pool.run(job(whole, 'big'), { signal, stream: watched, onProgress: (bytes) => void (read = bytes) })
+    await pool.run(job(whole, 'big'), {
+      signal,
+      stream: watched,
+      onProgress: (bytes) => {
+        read = bytes
+      },
+    })
     expect(sent).toBe(whole.length)
     expect(ahead).toBeLessThan(16 * 1024 * 1024)
   })
@@ -96,7 +102,9 @@ describe('the pool of ingest threads', () => {
     const run = pool.run(job(tar('a'), 'a'), {
       signal,
       stream: endless,
-      onStreamOver: () => void (over = true),
+      onStreamOver: () => {
+        over = true
+      },
     })
     await expect(run).rejects.toMatchObject({ code: 'tar-invalid' })
     expect(over).toBe(true)
