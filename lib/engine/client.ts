@@ -3,11 +3,11 @@
  *
  * The thread keeps the process alive only while a call is running.
  */
-import { createRequire } from 'node:module'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { AbortedError, BugError } from '../errors.js'
 import type { EventSink } from '../events.js'
 import type { CallOptions, CreateRequest, GrootStore, OpenStoreOptions } from '../operations/api.js'
+import { startThread } from '../worker/threads.js'
 import { fromWire } from '../worker/wire-error.js'
 import type {
   Call,
@@ -92,9 +92,7 @@ class Engine {
   #onSettled: (() => void) | null = null
 
   constructor() {
-    // By way of package.json's imports, as the compiled file is needed wherever this module was loaded from. Without the
-    // flags of the process, which may be of a kind that a thread refuses (--input-type).
-    this.#worker = new Worker(createRequire(import.meta.url).resolve('#engine'), { execArgv: [] })
+    this.#worker = startThread('#engine')
     this.#worker.on('message', (message: FromEngine) => this.#receive(message))
     this.#worker.on('error', (error) => this.#fail(error))
     this.#worker.on('exit', () => this.#fail(new Error('it was closed')))

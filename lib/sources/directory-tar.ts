@@ -4,13 +4,13 @@
  * Names in byte order, PAX where ustar does not hold a value, modification times with nanoseconds, hard links by the first
  * of their names. Neither times of access and change nor inode numbers are in it. Nothing is written here.
  */
-import { closeSync, readSync } from 'node:fs'
+import { readSync } from 'node:fs'
 import { type ByteString, byteString, EMPTY, printable } from '../bytes.js'
 import { type ErrnoError, ImageError, IntegrityError, isErrno, SystemError } from '../errors.js'
 import type { TarEntry, TarKind } from '../layer/entry.js'
 import { TAR_END, tarHeader, tarPadding } from '../layer/write-tar.js'
 import { pathString } from '../linux/c-string.js'
-import { openDirectory } from '../linux/files.js'
+import { close, openDirectory } from '../linux/files.js'
 import { NO_XATTRS, type Xattrs } from '../tree/model.js'
 import { openScanned, type ScannedEntry, scanDirectory } from '../tree/scan.js'
 import { Breather, shown } from './local-file.js'
@@ -66,7 +66,7 @@ function* tarChunks(
     yield* chunk.add(TAR_END)
     if (chunk.rest().length > 0) yield chunk.rest()
   } finally {
-    closeSync(root)
+    close(root)
   }
 }
 
@@ -122,7 +122,7 @@ function* contentOf(root: number, entry: ScannedEntry, chunk: Chunk): Generator<
   } catch (error) {
     throw isErrno(error) ? Object.assign(error, { path: printable(entry.path) }) : error
   } finally {
-    closeSync(fd)
+    close(fd)
   }
 }
 

@@ -2,10 +2,10 @@
  * A directory as lines of text, one an entry, to compare trees that different hands made.
  */
 import { createHash } from 'node:crypto'
-import { closeSync, readSync } from 'node:fs'
+import { readSync } from 'node:fs'
 import { type ByteString, byteString, printable } from '../bytes.js'
 import { pathString } from '../linux/c-string.js'
-import { openDirectory } from '../linux/files.js'
+import { close, openDirectory } from '../linux/files.js'
 import { openScanned, type ScannedEntry, scanDirectory } from '../tree/scan.js'
 
 /**
@@ -20,7 +20,7 @@ export function treeLines(path: string): string[] {
   try {
     return Array.from(scanDirectory(path), (entry) => line(root, entry))
   } finally {
-    closeSync(root)
+    close(root)
   }
 }
 
@@ -55,6 +55,6 @@ function contentDigest(root: number, entry: ScannedEntry): string {
       hash.update(buffer.subarray(0, count))
     return hash.digest('hex')
   } finally {
-    closeSync(fd)
+    close(fd)
   }
 }

@@ -48,6 +48,9 @@ export function entryRefused(error: unknown, inode: Inode, path: ByteString): un
       )
     case 'EILSEQ':
     case 'EINVAL':
+      if (inode.kind === 'char' || inode.kind === 'block') {
+        return unrepresentable(path, 'device', numbersOf(inode), 'the filesystem keeps smaller ones', error)
+      }
       return unrepresentable(path, 'name', entry, 'the filesystem does not take these bytes', error)
     case 'ENOENT':
       if (inode.kind !== 'symlink' || inode.target !== '') return error
@@ -71,6 +74,10 @@ export function linkRefused(error: unknown, inode: Inode, path: ByteString): unk
   return entryRefused(error, inode, path)
 }
 
+function numbersOf(device: { readonly major: number; readonly minor: number }): string {
+  return `${device.major}:${device.minor}`
+}
+
 function lastName(path: ByteString): string {
   return path.slice(path.lastIndexOf('/') + 1)
 }
@@ -80,7 +87,7 @@ function deviceRefused(
   inode: Inode & { major: number; minor: number },
   path: ByteString,
 ): UnsupportedError {
-  const device = `${inode.kind} ${inode.major}:${inode.minor}`
+  const device = `${inode.kind} ${numbersOf(inode)}`
   return new UnsupportedError(
     'ownership-unsupported',
     `Cannot make "${shown(path)}" (${device}): only root may make devices; with ignoreOwnership it is left out`,

@@ -2,10 +2,10 @@
  * A pool of ingest threads: heavy work off the thread that coordinates it. Threads are started when first needed, do one
  * job at a time, and do not keep the process alive while idle.
  */
-import { createRequire } from 'node:module'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { AbortedError, BugError } from '../errors.js'
 import type { Job, JobResults } from './jobs.js'
+import { startThread } from './threads.js'
 import { fromWire, toWire, type WireError } from './wire-error.js'
 
 export type ToThread =
@@ -91,9 +91,7 @@ export class WorkerPool {
   }
 
   #start(): Worker {
-    // By way of package.json's imports, as the compiled file is needed wherever this module was loaded from.
-    // Without the flags of the process, which may be of a kind that a thread refuses (--input-type).
-    const worker = new Worker(createRequire(import.meta.url).resolve('#ingest'), { execArgv: [] })
+    const worker = startThread('#ingest')
     worker.unref()
     this.#all.add(worker)
     return worker

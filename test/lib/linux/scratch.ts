@@ -1,7 +1,7 @@
 /**
  * What tests of this room share: a directory that is removed afterwards, another user's eyes, and a look at /proc.
  */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { afterEach, beforeEach } from 'vitest'
@@ -15,7 +15,8 @@ export function useScratch(): { readonly path: string } {
     scratch.path = mkdtempSync(`${tmpdir()}/groot-test-`)
   })
   afterEach(() => {
-    // Not Node's rm: it cannot remove what is deeper than a path can say.
+    // Not Node's rm: it cannot remove what is deeper than a path can say, nor what forbids it.
+    spawnSync('chmod', ['-Rf', 'u+rwX', scratch.path])
     execFileSync('rm', ['-rf', scratch.path])
   })
   return scratch

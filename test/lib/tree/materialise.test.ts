@@ -11,6 +11,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  rmSync,
   symlinkSync,
   truncateSync,
   unlinkSync,
@@ -44,6 +45,7 @@ const me = { uid: process.geteuid!(), gid: process.getegid!() }
 function put(bytes: Uint8Array): VerityDigest {
   const digest = createHash('sha256').update(bytes).digest('hex') as VerityDigest
   mkdirSync(`${objects.directory}/${digest.slice(0, 2)}`, { recursive: true })
+  rmSync(objects.path(digest), { force: true })
   writeFileSync(objects.path(digest), bytes, { mode: 0o444 })
   return digest
 }
@@ -305,7 +307,10 @@ describe('materialise from damaged objects', () => {
   })
 
   it.each([0, 99, 101])('names the one that has %i bytes instead of 100', async (size) => {
-    damage = (path) => truncateSync(path, size)
+    damage = (path) => {
+      chmodSync(path, 0o600)
+      truncateSync(path, size)
+    }
     expect(await failing()).toMatchObject({
       kind: 'integrity',
       code: 'object-damaged',
@@ -442,6 +447,24 @@ describe('materialise refuses what cannot be exact', () => {
     },
   )
 
+  const canXfs = isRoot && spawnSync('mkfs.xfs', ['-V']).status === 0
+  it.skipIf(!canXfs)('device numbers that XFS has no bits for (needs root and mkfs.xfs)', async () => {
+    const [image, mount] = [`${scratch.path}/image`, `${scratch.path}/mount`]
+    execFileSync('truncate', ['-s', '512M', image])
+    execFileSync('mkfs.xfs', ['-q', image])
+    mkdirSync(mount)
+    execFileSync('mount', ['-o', 'loop', image, mount])
+    try {
+      rootfs = `${mount}/a`
+      const device: Inode = { ...meta(), kind: 'block', major: 4095, minor: 1_048_575 }
+      expect(await refused({ dev: device })).toMatchObject(unrepresentable('dev', 'device', '4095:1048575'))
+      rootfs = `${mount}/b`
+      await expectExact(tree({ dev: { ...device, major: 259, minor: 262_143 }, f: file('x'.repeat(100_000)) }))
+    } finally {
+      execFileSync('umount', [mount])
+    }
+  })
+
   it.skipIf(!canLoop)('nanoseconds on an ext4 with small inodes (needs root and mkfs.ext4)', async () => {
     const [image, mount] = [`${scratch.path}/image`, `${scratch.path}/mount`]
     execFileSync('truncate', ['-s', '16M', image])
@@ -502,7 +525,7 @@ describe('materialise without privileges', () => {
 
   it('does not care about an umask that takes its own rights', async () => {
     const what: Tree = {
-      root: directory({ d: directory({ f: file('x', own()) }, own()) }, own({ mode: 0o755 })),
+      root: directory({ d: directory({ f: file('x', own()) }, own({ mode: 0o755 })) }, own({ mode: 0o755 })),
     }
     await asNobody(async () => {
       const before = process.umask(0o777)

@@ -1,0 +1,64 @@
+/**
+ * The driver that docs/drivers.md shows is a complete one: it is taken from there, put where npm would put it, and used.
+ */
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import ts from 'typescript'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { DriverModule } from '../../lib/driver/contract.js'
+import { driverCases } from '../../lib/testkit/driver-cases.js'
+
+const ROOT = resolve(fileURLToPath(import.meta.url), '../../..')
+const project = mkdtempSync(join(tmpdir(), 'groot-driver-docs-'))
+const packageDirectory = `${project}/node_modules/groot-driver-copy`
+
+beforeAll(() => {
+  const [, source] =
+    readFileSync(`${ROOT}/docs/drivers.md`, 'utf8').match(/```ts\n([\s\S]*?export default driver\n)```/) ?? []
+  const options = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext }
+  mkdirSync(packageDirectory, { recursive: true })
+  writeFileSync(
+    `${packageDirectory}/index.js`,
+    ts.transpileModule(source!, { compilerOptions: options }).outputText,
+  )
+  writeFileSync(
+    `${packageDirectory}/package.json`,
+    '{"name":"groot-driver-copy","type":"module","exports":"./index.js"}',
+  )
+  symlinkSync(ROOT, `${project}/node_modules/groot`)
+})
+afterAll(() => rmSync(project, { recursive: true }))
+
+const loadModule = async () =>
+  (await import(/* @vite-ignore */ pathToFileURL(`${packageDirectory}/index.js`).href))
+    .default as DriverModule
+
+describe('the driver of docs/drivers.md', () => {
+  const titles = driverCases({ module: {} as DriverModule, place: project })
+  for (const { title, skip } of titles) {
+    it.skipIf(skip !== null)(skip === null ? title : `${title} (${skip})`, async () => {
+      const cases = driverCases({ module: await loadModule(), place: project })
+      await cases.find((each) => each.title === title)!.run()
+    })
+  }
+
+  it('is found by its name, from the directory of the program', () => {
+    mkdirSync(`${project}/tree`)
+    writeFileSync(`${project}/tree/file`, 'content')
+    const groot = (...words: string[]) =>
+      execFileSync(process.execPath, [`${ROOT}/dist/cli/main.js`, '--store', `${project}/store`, ...words], {
+        cwd: project,
+        encoding: 'utf8',
+      })
+    groot('init-store', '--driver', 'copy')
+    const owner = process.geteuid?.() === 0 ? [] : ['--ignore-ownership']
+    const bundle = groot('create', ...owner, './tree', 'b1').trim()
+    expect(readFileSync(`${bundle}/rootfs/file`, 'utf8')).toBe('content')
+    expect(JSON.parse(readFileSync(`${project}/store/store.json`, 'utf8')).driver).toBe('copy')
+    groot('delete', 'b1')
+    expect(existsSync(bundle)).toBe(false)
+  })
+})
