@@ -2,8 +2,9 @@
  * Whether a cold create blocks the event loop of the program that asks for it. Run as `node event-loop.js STORE IMAGE`;
  * prints one line of JSON with times in milliseconds.
  *
- * Two watches: Node's histogram of timer delays, and the gaps between turns of the loop, each turn asking for the next. Of a
- * gap, the time that the thread wanted to run and had no processor is told apart: on a busy machine that is not ours.
+ * Two watches: Node's histogram of timer delays, and the gaps between turns of the loop, each turn asking for the next in
+ * a millisecond (a loop that never rests would take a processor from the work that it watches). Of a gap, the time that the
+ * thread wanted to run and had no processor is told apart: on a busy machine that is not ours.
  */
 import { openSync, readSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
@@ -51,9 +52,9 @@ function watchTurns(): { stop(): Turns } {
     longestWorkMs = Math.max(longestWorkMs, next.workedMs - last.workedMs)
     last = next
     count++
-    if (!isOver) setImmediate(turn)
+    if (!isOver) setTimeout(turn, 1)
   }
-  setImmediate(turn)
+  setTimeout(turn, 1)
   return {
     stop() {
       isOver = true

@@ -17,7 +17,7 @@ export interface CopySource {
   readonly device: number
 }
 
-const STEP_BYTES = 4 * 1024 * 1024 // a few milliseconds of copying, so that work in slices stays responsive
+const STEP_BYTES = 2 * 1024 * 1024 // about a millisecond of copying, so that work in slices stays responsive
 const BUFFER_BYTES = 256 * 1024
 
 /** What a filesystem says that cannot share blocks with this other one, ever. */
@@ -78,7 +78,8 @@ export class ContentCopier {
   /** @returns the position that was reached: `end`, or less where the source ends */
   *#copyRange(source: number, target: number, start: number, end: number, pair: string): Work<number> {
     let position = start
-    if (!this.#cannotCopyRange.has(pair)) {
+    // Both descriptors are new: their offsets are moved only where there is a hole to jump.
+    if (start > 0 && !this.#cannotCopyRange.has(pair)) {
       seek(source, start)
       seek(target, start)
     }

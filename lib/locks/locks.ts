@@ -96,7 +96,7 @@ export class LockManager implements LockTaker {
     return await this.#tryOnce('lease', name)
   }
 
-  /** Who holds what, by name. Takes nothing and waits for nobody. */
+  /** Who holds what, by name. Waits for nobody; who takes a lock at the very instant it is looked at has to try again. */
   async holders(): Promise<LockStatus[]> {
     const found: LockStatus[] = []
     for (const file of this.#guardFiles()) {

@@ -33,7 +33,7 @@ export function useBench(): Bench {
   return bench
 }
 
-export const never = new AbortController().signal
+const never: AbortSignal = new AbortController().signal
 export const me = { uid: process.geteuid!(), gid: process.getegid!() }
 
 /** Puts an object under a name of the right form; the names of objects are not looked into here. */

@@ -35,7 +35,7 @@ describe('materialise without privileges', () => {
 
   it('fills directories that forbid it, and links files out of them', async () => {
     const linked = file('linked', own({ mode: 0 }))
-    const closed = directory({ linked, sub: directory({ linked }, own({ mode: 0 })) }, own({ mode: 0o111 }))
+    const closed = directory({ linked, sub: directory({ linked }, own({ mode: 0 })) }, own({ mode: 0 }))
     const what: Tree = {
       root: directory(
         { a: closed, b: directory({ linked }, own({ mode: 0o555 })), c: linked },
