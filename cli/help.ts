@@ -21,7 +21,20 @@ import { readValue } from './values.js'
 export async function helpText(verb: VerbName | null, columns: number): Promise<string> {
   const parser = emptyParser([]).wrap(Math.min(Math.max(columns, 60), 110))
   const help = verb === null ? commandHelp(parser) : verbHelp(parser, verb)
-  return `${(await help.getHelp()).trimEnd()}\n`
+  const examples = verb === null ? COMMAND_EXAMPLES : verbSpec(verb).examples
+  const more = verb === null ? '\nThe options of a verb: groot VERB --help\n' : ''
+  return `${(await help.getHelp()).trimEnd()}\n${exampleText(examples)}${more}`
+}
+
+const COMMAND_EXAMPLES = [
+  ['groot create docker:///alpine web-1', 'make a bundle, print its path'],
+  ['runc run -b "$(groot create docker:///alpine web-2)" web-2', 'make one and run it'],
+] as const
+
+/** Each example on a line of its own, never folded: it is there to be copied. */
+function exampleText(examples: readonly (readonly [line: string, what: string])[]): string {
+  if (examples.length === 0) return ''
+  return `\nExamples:\n${examples.map(([line, what]) => `  # ${what}\n  ${line}\n`).join('')}`
 }
 
 /**
@@ -66,23 +79,17 @@ function commandHelp(parser: Argv): Argv {
   )
   for (const verb of Object.keys(VERBS) as VerbName[])
     help = help.command(synopsis(verb), verbSpec(verb).about)
-  return withOptions(help, GLOBAL_OPTIONS)
-    .group([...GLOBAL_OPTIONS], 'Options, before or after the verb:')
-    .example('groot create docker:///alpine web-1', 'make a bundle, print its path')
-    .example('runc run -b "$(groot create docker:///alpine web-2)" web-2', 'make one and run it')
-    .epilogue('The options of a verb: groot VERB --help')
+  return withOptions(help, GLOBAL_OPTIONS).group([...GLOBAL_OPTIONS], 'Options, before or after the verb:')
 }
 
 function verbHelp(parser: Argv, verb: VerbName): Argv {
-  const { about, options, examples } = verbSpec(verb)
+  const { about, options } = verbSpec(verb)
   let help = withOptions(parser.usage(`groot ${synopsis(verb)}\n\n${about}.`), [
     ...options,
     ...GLOBAL_OPTIONS,
   ])
   if (options.length > 0) help = help.group([...options], `Options of ${verb}:`)
-  help = help.group([...GLOBAL_OPTIONS], 'Options of every verb:')
-  for (const [line, what] of examples) help = help.example(line, what)
-  return help
+  return help.group([...GLOBAL_OPTIONS], 'Options of every verb:')
 }
 
 function withOptions(parser: Argv, names: readonly OptionName[]): Argv {
