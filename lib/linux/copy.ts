@@ -65,6 +65,9 @@ export class ContentCopier {
       const start = nextData(source, position)
       if (start === null || start >= size) break
       const end = Math.min(seek(source, start, SEEK_HOLE), size)
+      // Looking for data and holes moved the offset of the source, too.
+      seek(source, start)
+      seek(target, start)
       const copied = yield* this.#copyRange(source, target, start, end, pair)
       // The file became shorter meanwhile.
       if (copied < end) return copied
@@ -75,14 +78,13 @@ export class ContentCopier {
     return found
   }
 
-  /** @returns the position that was reached: `end`, or less where the source ends */
+  /**
+   * Copies from where both descriptors' offsets are, which is `start`.
+   *
+   * @returns the position that was reached: `end`, or less where the source ends
+   */
   *#copyRange(source: number, target: number, start: number, end: number, pair: string): Work<number> {
     let position = start
-    // Both descriptors are new: their offsets are moved only where there is a hole to jump.
-    if (start > 0 && !this.#cannotCopyRange.has(pair)) {
-      seek(source, start)
-      seek(target, start)
-    }
     while (position < end) {
       const length = Math.min(end - position, STEP_BYTES)
       let count = this.#cannotCopyRange.has(pair) ? 0 : this.#copyInKernel(source, target, length, pair)
