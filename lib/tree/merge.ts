@@ -96,13 +96,18 @@ export class Merger {
   }
 
   #applyMarkers(changes: readonly LayerChange[], own: OwnPaths): void {
+    // All are looked up before any acts: one marker may remove a symlink that another goes through.
+    const acts: (() => void)[] = []
     for (const change of changes) {
       if (change.kind === 'whiteout') {
-        this.#lowerDirectory(change.parent, own)?.children.delete(change.name)
+        const parent = this.#lowerDirectory(change.parent, own)
+        if (parent !== undefined) acts.push(() => parent.children.delete(change.name))
       } else if (change.kind === 'opaque') {
-        this.#lowerDirectory(change.path, own)?.children.clear()
+        const directory = this.#lowerDirectory(change.path, own)
+        if (directory !== undefined) acts.push(() => directory.children.clear())
       }
     }
+    for (const act of acts) act()
   }
 
   /**

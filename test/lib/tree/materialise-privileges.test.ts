@@ -91,7 +91,7 @@ describe('materialise without privileges', () => {
   })
 
   it('leaves out what needs root when ownership is ignored, and reports each', async () => {
-    const what: Tree = { root: directory(privileged(), { ...own({ mode: 0o755 }), gid: other.uid }) }
+    const what: Tree = { root: directory(privileged(), { ...own({ mode: 0o755 }), gid: nobody.gid + 1 }) }
     const skipped: string[] = []
     const result = await asNobody(async () => await write(what, { ignoreOwnership: true, skipped }))
     expect(result).toEqual({ entries: 4, bytes: 2 })
@@ -100,7 +100,7 @@ describe('materialise without privileges', () => {
       'device again char 1:3',
       `owner theirs ${other.uid}:${other.gid}`,
       'xattr trusted trusted.a',
-      `owner / ${nobody.uid}:${other.uid}`,
+      `owner / ${nobody.uid}:${nobody.gid + 1}`,
     ])
     expect(treeLines(bench.rootfs).map((line) => line.split(' ').slice(0, 4).join(' '))).toEqual([
       `. directory 0755 ${nobody.uid}:${nobody.gid}`,
