@@ -17,7 +17,11 @@ import type { OpenedStore } from './opened-store.js'
 /** Verifies the whole store; what is wrong stands in the report, whatever it is. */
 export async function checkStore(store: OpenedStore, options: CallOptions): Promise<CheckReport> {
   const check = new Check(store, options)
-  await Promise.all([check.objects(), check.layers()])
+  try {
+    await Promise.all([check.objects(), check.layers()])
+  } finally {
+    store.pool.trim()
+  }
   check.images()
   check.bundles()
   return check.report()

@@ -45,6 +45,8 @@ export async function ingestMissingLayers(
     }
   })
   const results = await Promise.allSettled(ingests)
+  // What comes next needs the memory, and an orchestrator between two images too.
+  store.pool.trim()
   if (results.some((result) => result.status === 'rejected')) throw failed.signal.reason
 }
 

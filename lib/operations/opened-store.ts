@@ -15,6 +15,8 @@ import { type StoreLayout, storeDirectories, storeLayout } from '../store/layout
 import { type ObjectReader, objectReader } from '../store/objects.js'
 import { WorkerPool } from '../worker/pool.js'
 
+const MAX_THREADS = 4 // some 50 MB each while they read a layer, and 300 MB is what all may take
+
 export interface OpenedStore {
   readonly layout: StoreLayout
   readonly descriptor: StoreDescriptor
@@ -59,7 +61,7 @@ export async function openExisting(
     driver,
     objects,
     locks: new LockManager(layout.locks, { command }),
-    pool: new WorkerPool(Math.max(1, Math.min(availableParallelism(), 8))),
+    pool: new WorkerPool(Math.max(1, Math.min(availableParallelism(), MAX_THREADS))),
   }
 }
 

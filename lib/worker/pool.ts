@@ -1,6 +1,6 @@
 /**
  * A pool of ingest threads: heavy work off the thread that coordinates it. Threads are started when first needed, do one
- * job at a time, and do not keep the process alive while idle.
+ * job at a time, do not keep the process alive while idle, and are ended by trim.
  */
 import type { Worker } from 'node:worker_threads'
 import { AbortedError, BugError } from '../errors.js'
@@ -53,6 +53,11 @@ export class WorkerPool {
       if (run.threadLost) this.#drop(worker)
       else this.#give(worker)
     }
+  }
+
+  /** Ends the threads that have nothing to do: each holds some 40 MB, and starting one takes some 25 ms. */
+  trim(): void {
+    for (const worker of this.#idle.splice(0)) this.#drop(worker)
   }
 
   async close(): Promise<void> {
