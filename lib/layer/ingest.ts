@@ -61,9 +61,15 @@ export async function ingestLayer(
   const objects = new StagedObjects(request.objects, request.staging)
   try {
     const ingest = new Ingest(new RecordWriter(fd), objects, request.limits)
-    const verified = verifyBlob(blob, request, onProgress)
+    await using bytes = new VerifiedBlob(blob, request, onProgress)
     const diff = createHash(algorithmOf(request.diffId))
-    await readTar(decompress(verified, request.compression), diff, ingest)
+    try {
+      await readTar(decompress(bytes, request.compression), diff, ingest)
+    } catch (error) {
+      // Altered bytes look like a malformed archive first: whose fault it is, the digest of the whole says.
+      if (error instanceof ImageError) await bytes.drain()
+      throw error
+    }
     const found = diff.digest('hex')
     if (found !== encodedOf(request.diffId)) throw wrongDiffId(request, found)
     ingest.end()
@@ -106,7 +112,29 @@ async function readTar(chunks: AsyncIterable<Uint8Array>, diff: Hash, ingest: In
   ingest.reader.end()
 }
 
-/** Passes the blob on while its size and digest are taken; throws at its end when they are others. */
+/** A blob that passes on while its size and digest are taken. Its end throws when they are others. */
+class VerifiedBlob implements AsyncIterable<Uint8Array>, AsyncDisposable {
+  readonly #chunks: AsyncGenerator<Uint8Array>
+
+  constructor(blob: AsyncIterable<Uint8Array>, request: IngestRequest, onProgress: (bytes: number) => void) {
+    this.#chunks = verifyBlob(blob, request, onProgress)
+  }
+
+  /** Whoever stops reading before the end does not close the blob, so that it can be drained. */
+  [Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
+    return { next: () => this.#chunks.next() }
+  }
+
+  /** Reads what is left. @throws {IntegrityError} when the whole is not what it should be */
+  async drain(): Promise<void> {
+    while ((await this.#chunks.next()).done !== true);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#chunks.return(undefined)
+  }
+}
+
 async function* verifyBlob(
   blob: AsyncIterable<Uint8Array>,
   request: IngestRequest,
