@@ -29,7 +29,10 @@ await store.close()
 const wallMs = performance.now() - begun
 delays.disable()
 const watched = turns.stop()
-console.log(JSON.stringify({ wallMs, ...watched, longestDelayMs: delays.max / 1e6 }))
+const results = { wallMs, ...watched, longestDelayMs: delays.max / 1e6 }
+console.log(
+  JSON.stringify(results, (_, value) => (typeof value === 'number' ? Number(value.toFixed(1)) : value)),
+)
 
 interface Turns {
   readonly turns: number

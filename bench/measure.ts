@@ -39,11 +39,15 @@ export async function measure(command: Command, filesystem: string, signal: Abor
     number,
   ]
   return {
-    wallSeconds: (ended - before) / 1000,
-    cpuSeconds: user + system,
+    wallSeconds: seconds(ended - before),
+    cpuSeconds: Math.round((user + system) * 100) / 100,
     peakBytes: peakKib * 1024,
-    syncSeconds: (performance.now() - ended) / 1000,
+    syncSeconds: seconds(performance.now() - ended),
   }
+}
+
+function seconds(milliseconds: number): number {
+  return Math.round(milliseconds) / 1000
 }
 
 function syncFilesystem(path: string): void {

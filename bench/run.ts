@@ -241,7 +241,8 @@ function parseOptions(): Options {
 
 const stopped = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.once(name, () => stopped.abort(new Error(`ended by ${name}`)))
+  // Every time: a second one must not end the process while the filesystem is being taken away.
+  process.on(name, () => stopped.abort(new Error(`ended by ${name}`)))
 }
 try {
   await main(parseOptions(), stopped.signal)

@@ -69,6 +69,9 @@ export const ERROR_CODES = {
     'layer-invalid',
     'limit-exceeded',
     'user-unknown',
+    'composefs-invalid',
+    'composefs-refused',
+    'dump-invalid',
   ],
   quota: ['quota-exceeded'],
   unsupported: [

@@ -1,6 +1,6 @@
 /**
  * fs-verity digests, as the kernel measures them (Documentation/filesystems/fsverity.rst): a Merkle tree over 4096-byte
- * blocks with SHA-256 and no salt, then the hash of a descriptor that holds the tree's root and the file's size.
+ * blocks with SHA-256 or SHA-512 and no salt, then the hash of a descriptor that holds the tree's root and the file's size.
  *
  * Pure computation; switching fs-verity on for a file is in lib/linux.
  */
@@ -8,29 +8,74 @@ import { hash } from 'node:crypto'
 import { asBuffer } from '../bytes.js'
 import type { VerityDigest } from '../digest.js'
 
+export type VerityAlgorithm = 'sha256' | 'sha512'
+/** An fs-verity digest by SHA-512, lower-case hex without a prefix: 128 digits. */
+export type Verity512Digest = string & { readonly __brand: 'Verity512Digest' }
+export type VerityDigestBy<A extends VerityAlgorithm> = A extends 'sha512' ? Verity512Digest : VerityDigest
+
 const BLOCK = 4096
-const DIGEST = 32
-const ALGORITHM_SHA256 = 1
-
 const ZERO_BLOCK = Buffer.alloc(BLOCK)
-const ZERO_BLOCK_HASH = sha256(ZERO_BLOCK)
 
-/** Digest of a content that is at hand as a whole. */
-export function verityDigest(content: Uint8Array): VerityDigest {
+/** What the algorithms differ in. */
+interface Algorithm {
+  readonly name: VerityAlgorithm
+  /** Its number in the kernel's interface (include/uapi/linux/fsverity.h). */
+  readonly number: 1 | 2
+  readonly digestBytes: 32 | 64
+  readonly zeroBlockHash: Buffer
+}
+
+const ALGORITHMS: Readonly<Record<VerityAlgorithm, Algorithm>> = {
+  sha256: { name: 'sha256', number: 1, digestBytes: 32, zeroBlockHash: hashOf('sha256', ZERO_BLOCK) },
+  sha512: { name: 'sha512', number: 2, digestBytes: 64, zeroBlockHash: hashOf('sha512', ZERO_BLOCK) },
+}
+
+/** Digest of a content that is at hand as a whole; SHA-256 unless another algorithm is named. */
+export function verityDigest(content: Uint8Array): VerityDigest
+export function verityDigest<A extends VerityAlgorithm>(content: Uint8Array, algorithm: A): VerityDigestBy<A>
+export function verityDigest(
+  content: Uint8Array,
+  algorithm: VerityAlgorithm = 'sha256',
+): VerityDigestBy<VerityAlgorithm> {
   if (content.length > BLOCK) {
-    const hasher = new VerityHasher()
+    const hasher = new VerityHasher(algorithm)
     hasher.update(content)
     return hasher.digest()
   }
-  return describe(content.length, content.length === 0 ? Buffer.alloc(DIGEST) : hashBlock(content))
+  const by = ALGORITHMS[algorithm]
+  const root = content.length === 0 ? Buffer.alloc(by.digestBytes) : hashBlock(by.name, content)
+  return describe(by, content.length, root)
+}
+
+/** Digest of an image file, given whole or as the pieces that it is written in; the identity of a composefs image. */
+export function imageFsVerity(image: Uint8Array | Iterable<Uint8Array>): VerityDigest
+export function imageFsVerity<A extends VerityAlgorithm>(
+  image: Uint8Array | Iterable<Uint8Array>,
+  algorithm: A,
+): VerityDigestBy<A>
+export function imageFsVerity(
+  image: Uint8Array | Iterable<Uint8Array>,
+  algorithm: VerityAlgorithm = 'sha256',
+): VerityDigestBy<VerityAlgorithm> {
+  const hasher = new VerityHasher(algorithm)
+  // A Uint8Array is an iterable too, of numbers.
+  if (image instanceof Uint8Array) hasher.update(image)
+  else for (const piece of image) hasher.update(piece)
+  return hasher.digest()
 }
 
 /** Streaming form. Memory: one block per level of the tree, whatever the size. */
-export class VerityHasher {
+export class VerityHasher<A extends VerityAlgorithm = 'sha256'> {
+  readonly #by: Algorithm
   #size = 0
   readonly #partial = Buffer.allocUnsafe(BLOCK)
   #partialLength = 0
   readonly #levels: Level[] = []
+
+  /** @param algorithm SHA-256 unless another is named */
+  constructor(algorithm?: A) {
+    this.#by = ALGORITHMS[algorithm ?? 'sha256']
+  }
 
   update(bytes: Uint8Array): void {
     this.#size += bytes.length
@@ -42,7 +87,8 @@ export class VerityHasher {
       if (this.#partialLength < BLOCK) return
       this.#flushPartial()
     }
-    for (; at + BLOCK <= bytes.length; at += BLOCK) this.#push(0, sha256(bytes.subarray(at, at + BLOCK)))
+    for (; at + BLOCK <= bytes.length; at += BLOCK)
+      this.#push(0, hashOf(this.#by.name, bytes.subarray(at, at + BLOCK)))
     if (at < bytes.length) {
       this.#partial.set(bytes.subarray(at), 0)
       this.#partialLength = bytes.length - at
@@ -58,27 +104,31 @@ export class VerityHasher {
       left -= head
     }
     const blocks = Math.floor(left / BLOCK)
-    for (let i = 0; i < blocks; i++) this.#push(0, ZERO_BLOCK_HASH)
+    for (let i = 0; i < blocks; i++) this.#push(0, this.#by.zeroBlockHash)
     this.#size += blocks * BLOCK
     left -= blocks * BLOCK
     if (left > 0) this.update(ZERO_BLOCK.subarray(0, left))
   }
 
   /** Ends the stream; the hasher cannot be used any more. */
-  digest(): VerityDigest {
-    if (this.#size === 0) return describe(0, Buffer.alloc(DIGEST))
+  digest(): VerityDigestBy<A> {
+    if (this.#size === 0) return this.#describe(Buffer.alloc(this.#by.digestBytes))
     if (this.#partialLength > 0) this.#flushPartial()
     for (let i = 0; ; i++) {
       const level = this.#levels[i]!
-      if (level.count === 1) return describe(this.#size, level.block.subarray(0, DIGEST))
+      if (level.count === 1) return this.#describe(level.block.subarray(0, this.#by.digestBytes))
       if (level.filled > 0) this.#flushLevel(i)
     }
+  }
+
+  #describe(root: Uint8Array): VerityDigestBy<A> {
+    return describe(this.#by, this.#size, root) as VerityDigestBy<A>
   }
 
   #flushPartial(): void {
     this.#partial.fill(0, this.#partialLength)
     this.#partialLength = 0
-    this.#push(0, sha256(this.#partial))
+    this.#push(0, hashOf(this.#by.name, this.#partial))
   }
 
   #push(index: number, digest: Uint8Array): void {
@@ -90,7 +140,7 @@ export class VerityHasher {
     // A full block is hashed only when the next digest comes, so that a level with one digest can be told to be the root.
     if (level.filled === BLOCK) this.#flushLevel(index)
     level.block.set(digest, level.filled)
-    level.filled += DIGEST
+    level.filled += digest.length
     level.count++
   }
 
@@ -98,7 +148,7 @@ export class VerityHasher {
     const level = this.#levels[index]!
     level.block.fill(0, level.filled)
     level.filled = 0
-    this.#push(index + 1, sha256(level.block))
+    this.#push(index + 1, hashOf(this.#by.name, level.block))
   }
 }
 
@@ -109,24 +159,24 @@ interface Level {
   count: number
 }
 
-function hashBlock(content: Uint8Array): Buffer {
-  if (content.length === BLOCK) return sha256(content)
+function hashBlock(algorithm: VerityAlgorithm, content: Uint8Array): Buffer {
+  if (content.length === BLOCK) return hashOf(algorithm, content)
   const block = Buffer.alloc(BLOCK)
   block.set(content)
-  return sha256(block)
+  return hashOf(algorithm, block)
 }
 
 /** Hash of struct fsverity_descriptor (include/uapi/linux/fsverity.h): 256 bytes. */
-function describe(size: number, root: Uint8Array): VerityDigest {
+function describe(by: Algorithm, size: number, root: Uint8Array): VerityDigestBy<VerityAlgorithm> {
   const descriptor = Buffer.alloc(256)
   descriptor[0] = 1 // version
-  descriptor[1] = ALGORITHM_SHA256
+  descriptor[1] = by.number
   descriptor[2] = 12 // log2 of the block size
   descriptor.writeBigUInt64LE(BigInt(size), 8)
   descriptor.set(root, 16)
-  return hash('sha256', descriptor, 'hex') as VerityDigest
+  return hash(by.name, descriptor, 'hex') as VerityDigestBy<VerityAlgorithm>
 }
 
-function sha256(bytes: Uint8Array): Buffer {
-  return hash('sha256', asBuffer(bytes), 'buffer')
+function hashOf(algorithm: VerityAlgorithm, bytes: Uint8Array): Buffer {
+  return hash(algorithm, asBuffer(bytes), 'buffer')
 }

@@ -19,7 +19,8 @@ import {
   umociTree,
 } from './differential.js'
 import { type Compression, tagOf } from './layout.js'
-import { missing, scratchDirectory, titled } from './tools.js'
+import { runBundle, whyRuncFails } from './runc.js'
+import { groot, missing, scratchDirectory, titled } from './tools.js'
 
 const LAYOUT = process.env.GROOT_IMAGES
 const REGISTRY = process.env.GROOT_IMAGES_REGISTRY
@@ -82,6 +83,31 @@ describe.skipIf(why !== null)(titled('the tree of real images, against umoci, as
     }
   }
 })
+
+/** What images that run print, by name. */
+const PRINTS: Readonly<Record<string, RegExp>> = { python: /^hello 0\n$/, node: /^hello v\d+\.\d+\.\d+\n$/ }
+
+const whyNotRun =
+  REGISTRY === undefined
+    ? 'needs GROOT_IMAGES_REGISTRY'
+    : (missing({ root: true, tools: ['runc', 'busybox'] }) ?? (await whyRuncFails(undefined)))
+
+describe.skipIf(whyNotRun !== null)(
+  titled('real images from a registry, run by runc, as root', whyNotRun),
+  () => {
+    const names = Object.keys(PRINTS).filter((name) => ONLY?.includes(name) ?? true)
+
+    it.each(names)('prints what the program of %s says', { timeout: TIMEOUT_MS }, async (name) => {
+      using scratch = scratchDirectory()
+      const reference = `docker://${REGISTRY}/${name}:latest`
+      const args = ['create', '--insecure-registry', REGISTRY!, reference, name]
+      const bundle = (await groot(scratch.file('store'), args)).trimEnd()
+      const { status, stdout } = await runBundle(bundle, name, scratch.file('runc'))
+      expect(stdout).toMatch(PRINTS[name]!)
+      expect(status).toBe(0)
+    })
+  },
+)
 
 /** Names whose image the registry has under the tag `docker` too. */
 async function dockerTags(host: string, names: readonly string[]): Promise<Set<string>> {

@@ -70,6 +70,7 @@ export async function expectTreeOf(
   const printed = await groot(store, ['create', ...insecure, reference, 'compared'])
   const bundle = printed.trimEnd()
   expect(bundle).toBe(`${store}/bundles/compared`)
+  expect(umoci.lines.length).toBeGreaterThan(1)
   const differences = compareTrees(treeLines(`${bundle}/rootfs`), umoci.lines)
   const { unexplained, faults } = judge(differences, {
     implicit: new Set(image.implicit),

@@ -1,15 +1,16 @@
 /** Bundles run: from a registry to what a container prints, as root and as an ordinary user. */
 import { execFileSync } from 'node:child_process'
-import { chmodSync, chownSync, cpSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, cpSync, mkdirSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { skopeoCopy } from './differential.js'
 import { SHELL_USER, shellImages } from './fixtures.js'
 import { writeLayout } from './layout.js'
 import { type LocalRegistry, startRegistry } from './registry.js'
+import { IS_ROOT, runBundle, whyRuncFails } from './runc.js'
 import {
-  attempt,
-  findTool,
+  CLEAN_ENV,
+  groot,
   MAIN,
   missing,
   ROOT,
@@ -21,10 +22,8 @@ import {
 } from './tools.js'
 
 const TOOLS = ['runc', 'busybox', 'skopeo', 'docker-registry']
-const IS_ROOT = process.geteuid?.() === 0
 /** Nobody has this id, so nobody's limits and files are met. */
 const STRANGER = 1_054_321
-const CLEAN_ENV = { GROOT_STORE: '', GROOT_DRIVER: '' }
 
 const whyNotRoot = missing({ root: true, tools: TOOLS }) ?? (await whyRuncFails(undefined))
 const whyNotUser = missing({ tools: TOOLS }) ?? (await whyRuncFails(IS_ROOT ? STRANGER : undefined))
@@ -38,15 +37,8 @@ describe.skipIf(whyNotRoot !== null)(titled('a bundle that runc runs as root', w
     const { scratch, host } = shared()
     const id = `${name}-${++count}`
     const args = ['create', '--insecure-registry', host, ...options, `docker://${host}/${name}:latest`, id]
-    const bundle = (await run(process.execPath, [MAIN, '--store', scratch.file('store'), ...args])).trimEnd()
-    return await attempt('runc', [
-      '--root',
-      scratch.file('runc'),
-      'run',
-      '-b',
-      bundle,
-      `groot-test-${process.pid}-${id}`,
-    ])
+    const bundle = (await groot(scratch.file('store'), args)).trimEnd()
+    return await runBundle(bundle, id, scratch.file('runc'))
   }
 
   it('prints what the image says', async () => {
@@ -90,11 +82,7 @@ describe.skipIf(whyNotUser !== null)(
       )
       const bundle = created.trimEnd()
       expect(relative(user.home, bundle)).toBe(`.local/share/groot/bundles/${name}`)
-      return await attempt(
-        'runc',
-        ['--root', join(user.home, 'runc'), 'run', '-b', bundle, `groot-test-${name}`],
-        user.run,
-      )
+      return await runBundle(bundle, name, join(user.home, 'runc'), user.run)
     }
 
     it('prints what the image says, with a single id mapped', async () => {
@@ -182,37 +170,4 @@ function install(directory: string): string {
   }
   execFileSync('chmod', ['-R', 'a+rX', directory])
   return join(directory, relative(ROOT, MAIN))
-}
-
-/** Runs the simplest container there is, without groot: what fails here says nothing of groot. */
-async function whyRuncFails(uid: number | undefined): Promise<string | null> {
-  if (findTool('runc') === null || findTool('busybox') === null) return 'needs runc and busybox'
-  using scratch = scratchDirectory()
-  chmodSync(scratch.path, 0o711)
-  const bundle = scratch.file('bundle')
-  mkdirSync(join(bundle, 'rootfs/bin'), { recursive: true })
-  mkdirSync(scratch.file('run'))
-  cpSync(realpathSync(findTool('busybox')!), join(bundle, 'rootfs/bin/busybox'))
-  if (uid !== undefined) execFileSync('chown', ['-R', `${uid}:${uid}`, bundle, scratch.file('run')])
-  const options = {
-    cwd: '/',
-    env: { HOME: bundle, XDG_RUNTIME_DIR: scratch.file('run') },
-    ...(uid === undefined ? {} : { uid }),
-  }
-  const rootless = IS_ROOT && uid === undefined ? [] : ['--rootless']
-  const made = await attempt('runc', ['spec', '-b', bundle, ...rootless], options)
-  if (made.status !== 0) return `needs a runc that works: ${made.stderr.trim()}`
-  const path = join(bundle, 'config.json')
-  const spec = JSON.parse(readFileSync(path, 'utf8')) as { process: Record<string, unknown> }
-  Object.assign(spec.process, { terminal: false, args: ['/bin/busybox', 'true'] })
-  writeFileSync(path, JSON.stringify(spec))
-  const ran = await attempt(
-    'runc',
-    ['--root', scratch.file('run/runc'), 'run', '-b', bundle, `groot-probe-${process.pid}`],
-    options,
-  )
-  if (ran.status !== 0) return `needs a machine where runc may run: ${ran.stderr.trim().slice(0, 300)}`
-  if (uid === undefined) return null
-  const node = await attempt(process.execPath, ['-e', ''], options).catch(() => null)
-  return node?.status === 0 ? null : 'needs a Node that other users may run'
 }

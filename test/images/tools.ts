@@ -129,7 +129,10 @@ export async function run(
   throw new Error(`${command} ${args.join(' ')}: exit ${status}\n${stderr.slice(-4000)}`)
 }
 
+/** Takes away what the caller's environment may say to groot. */
+export const CLEAN_ENV = { GROOT_STORE: '', GROOT_DRIVER: '' } as const
+
 /** Runs groot on a store; it must succeed. Returns what it printed. */
-export function groot(store: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
-  return run(process.execPath, [MAIN, '--store', store, ...args], options)
+export function groot(store: string, args: readonly string[]): Promise<string> {
+  return run(process.execPath, [MAIN, '--store', store, ...args], { env: CLEAN_ENV })
 }

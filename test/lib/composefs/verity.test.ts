@@ -2,15 +2,21 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { sha256 } from '@noble/hashes/sha2.js'
+import { sha256, sha512 } from '@noble/hashes/sha2.js'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { VerityHasher, verityDigest } from '../../../lib/composefs/verity.js'
+import { imageFsVerity, VerityHasher, verityDigest } from '../../../lib/composefs/verity.js'
 
 const BLOCK = 4096
 
 /** The definition written down once more, with another hash library: levels of whole arrays. */
-function reference(content: Uint8Array): string {
+function reference(content: Uint8Array, algorithm: 'sha256' | 'sha512' = 'sha256'): string {
+  const hash = algorithm === 'sha256' ? sha256 : sha512
+  const hashPadded = (part: Uint8Array): Uint8Array => {
+    const block = new Uint8Array(BLOCK)
+    block.set(part)
+    return hash(block)
+  }
   let level: Uint8Array[] = []
   for (let at = 0; at < content.length; at += BLOCK) level.push(hashPadded(content.subarray(at, at + BLOCK)))
   while (level.length > 1) {
@@ -20,16 +26,10 @@ function reference(content: Uint8Array): string {
     level = next
   }
   const descriptor = new Uint8Array(256)
-  descriptor.set([1, 1, 12, 0])
+  descriptor.set([1, algorithm === 'sha256' ? 1 : 2, 12, 0])
   new DataView(descriptor.buffer).setBigUint64(8, BigInt(content.length), true)
   if (level[0] !== undefined) descriptor.set(level[0], 16)
-  return Buffer.from(sha256(descriptor)).toString('hex')
-}
-
-function hashPadded(part: Uint8Array): Uint8Array {
-  const block = new Uint8Array(BLOCK)
-  block.set(part)
-  return sha256(block)
+  return Buffer.from(hash(descriptor)).toString('hex')
 }
 
 function pattern(length: number): Uint8Array {
@@ -53,6 +53,17 @@ describe('fs-verity digests', () => {
     const content = Buffer.alloc(128 * 128 * BLOCK + 5, 7)
     expect(verityDigest(content)).toBe(reference(content))
   })
+
+  it.each([0, 1, 4096, 4097, 64 * 4096, 64 * 4096 + 1, 64 * 64 * 4096 + 7])(
+    'with SHA-512, of %d bytes, follow it too',
+    (length) => {
+      const content = pattern(length)
+      expect(verityDigest(content, 'sha512')).toBe(reference(content, 'sha512'))
+      expect(imageFsVerity([content.subarray(0, 777), content.subarray(777)], 'sha512')).toBe(
+        reference(content, 'sha512'),
+      )
+    },
+  )
 
   it('gives the same digest however the content is cut', () => {
     const parts = fc.array(fc.uint8Array({ minLength: 0, maxLength: 9000 }), { maxLength: 8 })
