@@ -76,7 +76,7 @@ describe('materialise refuses what cannot be exact', () => {
     )
     bench.rootfs += '-2'
     const late = tree({
-      l: { ...meta({ mtimeSeconds: 2n ** 62n }), kind: 'symlink', target: byteString('x') },
+      l: { ...meta({ mode: 0o777, mtimeSeconds: 2n ** 62n }), kind: 'symlink', target: byteString('x') },
     })
     const outcome = await write(late).then(
       () => null,
