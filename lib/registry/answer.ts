@@ -88,7 +88,9 @@ export class Answer {
   async #next(pieces: AsyncIterator<Uint8Array>): Promise<Uint8Array | null> {
     try {
       const { done, value } = await this.#watch.during('body', () => pieces.next())
-      return done ? null : value
+      if (done) return null
+      this.#watch.count(value.length)
+      return value
     } catch (thrown) {
       throw this.#watch.explain(thrown)
     }

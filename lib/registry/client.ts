@@ -1,29 +1,35 @@
 /**
- * A registry as the distribution-spec has it ("Pull"): manifests by tag or digest, blobs by descriptor.
+ * An image of a registry as the distribution-spec has it ("Pull"): manifests by tag or digest, blobs by descriptor, from
+ * whichever endpoint has them.
  *
- * Knows addresses, statuses and what registries say when they say no. Limits and redirects are the transport's, who gets
- * credentials is auth's; which manifest is wanted, the caller knows. Nothing is tried twice, but once after a challenge.
+ * What belongs to one endpoint is in registry-host.ts, whom to ask next in failover.ts; which manifest is wanted, the
+ * caller knows.
  */
 import { type Digest, isDigest, sha256 } from '../digest.js'
-import { ImageError } from '../errors.js'
+import { AbortedError, ImageError, isGrootError } from '../errors.js'
+import type { EventSink } from '../events.js'
 import { MAX_DOCUMENT_BYTES, quote } from '../image/json.js'
 import type { Descriptor } from '../image/manifest.js'
 import { DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST } from '../image/media-types.js'
-import { checkDocumentSize, verifyDigest } from '../image/verify.js'
+import { checkDocumentSize, verifyDigest, verifyDocument } from '../image/verify.js'
 import type { Answer } from './answer.js'
-import { type Credentials, createAuthenticator } from './auth.js'
-import { exactBody } from './blob-body.js'
-import { createEndpoint } from './endpoint.js'
-import { readComplaint, statusError, type Wanted } from './status.js'
-import { createTransport, type Transport } from './transport.js'
+import { BlobDownloads, type BlobStream, eager } from './download.js'
+import { type Course, Failover } from './failover.js'
+import type { Capability, HostConfiguration, WantedImage } from './hosts.js'
+import { RegistryHost } from './registry-host.js'
+import { type Clock, DEFAULT_RETRY, type RetryPolicy, SYSTEM_CLOCK } from './retry.js'
+import { CONNECT_TIMEOUT_MS, createTransport, type Transport } from './transport.js'
 
 export interface ClientOptions {
-  /** `host[:port]` in normal form. */
-  readonly registry: string
-  /** Registries that may be talked to over http, in normal form. */
-  readonly insecureRegistries: readonly string[]
-  readonly credentials?: Credentials
+  readonly image: WantedImage
+  readonly hosts: HostConfiguration
+  readonly events?: EventSink
+  /** Default: one of the client's own, with the proxies and certificates of the configuration. */
   readonly transport?: Transport
+  /** Until it is said that nobody can be reached, all endpoints together. Default 20 s. */
+  readonly connectTimeoutMs?: number
+  readonly retry?: RetryPolicy
+  readonly clock?: Clock
 }
 
 interface ManifestAnswer {
@@ -36,8 +42,8 @@ interface ManifestAnswer {
 }
 
 /**
- * One registry, for one operation. All methods may be called at once, and throw RegistryError, AuthError and AbortedError
- * besides what stands with them.
+ * One image, for one operation. All methods may be called at once, and throw RegistryError, AuthError and AbortedError
+ * besides what stands with them; the fact `attempts` has what was tried where.
  */
 export interface RegistryClient {
   /**
@@ -45,106 +51,169 @@ export interface RegistryClient {
    * ask once and go on with the digest.
    *
    * @throws {NotFoundError} `image-missing`
-   * @throws {IntegrityError} `digest-mismatch`, also when the registry itself announces another digest
+   * @throws {IntegrityError} `digest-mismatch`, also when a registry itself announces another digest
    * @throws {ImageError} `limit-exceeded`
    */
-  getManifest(repository: string, reference: string, signal: AbortSignal): Promise<ManifestAnswer>
+  getManifest(reference: string, signal: AbortSignal): Promise<ManifestAnswer>
   /**
-   * Opens a blob: at most as many bytes as the descriptor says, not verified otherwise. Leaving the loop closes the
-   * connection.
+   * Opens a blob: exactly as many bytes as the descriptor says, not verified otherwise. Leaving the loop closes the
+   * connection. What goes wrong is thrown in the loop.
    *
    * @throws {NotFoundError} `blob-missing`
-   * @throws {IntegrityError} `size-mismatch` here or in the loop, when it is longer or announced with another length
-   * @throws {RegistryError} `blob-cut` in the loop, when it is shorter
+   * @throws {IntegrityError} `size-mismatch`
    */
-  getBlob(repository: string, blob: Descriptor, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>
-  /** A small blob as a whole; throws as getBlob does, and `limit-exceeded` beyond 4 MiB. Not verified either. */
-  readBlob(repository: string, blob: Descriptor, signal: AbortSignal): Promise<Uint8Array>
+  getBlob(blob: Descriptor, signal: AbortSignal): Promise<BlobStream>
+  /**
+   * A small blob as a whole, verified.
+   *
+   * @throws {ImageError} `limit-exceeded` beyond 4 MiB
+   * @throws {NotFoundError} `blob-missing`
+   * @throws {IntegrityError} `size-mismatch`, `digest-mismatch`
+   */
+  readBlob(blob: Descriptor, signal: AbortSignal): Promise<Uint8Array>
   close(): void
 }
 
 const MANIFEST_TYPES = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST].join(', ')
+const DOCUMENT_TIMEOUT_MS = 120_000 // 4 MiB at a modem's pace
+/** Blobs whose first bytes are asked for before anybody reads them, so that their round trips overlap. */
+const MAX_EAGER = 8
 
+/** @throws {UsageError} `option-invalid` for proxies that are none */
 export function createClient(options: ClientOptions): RegistryClient {
-  const { registry, transport = createTransport() } = options
-  const get = createGet(options, transport)
+  return new Client(options)
+}
 
-  async function getBlob(repository: string, blob: Descriptor, signal: AbortSignal) {
-    const wanted: Wanted = { kind: 'blob', registry, repository, reference: blob.digest }
-    return exactBody(await get(wanted, `/v2/${repository}/blobs/${blob.digest}`, '*/*', signal), blob)
+class Client implements RegistryClient {
+  readonly #options: ClientOptions
+  readonly #transport: Transport
+  readonly #course: Course
+  readonly #downloads = new Map<string, BlobDownloads>()
+  #hosts: Promise<readonly RegistryHost[]> | null = null
+  #eager = 0
+  readonly #closed = new AbortController()
+
+  constructor(options: ClientOptions) {
+    const { hosts, connectTimeoutMs: connectMs = CONNECT_TIMEOUT_MS } = options
+    this.#options = options
+    this.#course = {
+      policy: options.retry ?? DEFAULT_RETRY,
+      clock: options.clock ?? SYSTEM_CLOCK,
+      events: options.events ?? (() => {}),
+      connectMs,
+    }
+    this.#transport =
+      options.transport ??
+      createTransport({
+        connectTimeoutMs: connectMs,
+        // Looked at when TLS is spoken: the system's list takes longer to read than many an answer.
+        get certificates() {
+          return hosts.certificates ?? []
+        },
+        ...(hosts.proxies === undefined ? {} : { proxies: hosts.proxies }),
+      })
   }
 
-  return {
-    async getManifest(repository, reference, signal) {
-      const wanted: Wanted = { kind: 'manifest', registry, repository, reference }
-      const answer = await get(wanted, `/v2/${repository}/manifests/${reference}`, MANIFEST_TYPES, signal)
-      const bytes = await readManifest(answer, wanted)
-      const announced = answer.header('docker-content-digest')
-      if (isDigest(reference)) verifyDigest('manifest', bytes, reference)
-      else if (isDigest(announced)) verifyDigest('manifest', bytes, announced)
-      const mediaType = answer.header('content-type')
-      const digest = isDigest(reference) ? reference : sha256(bytes)
-      return { bytes, digest, size: bytes.length, ...(mediaType === null ? {} : { mediaType }) }
-    },
+  async getManifest(reference: string, until: AbortSignal): Promise<ManifestAnswer> {
+    const signal = this.#open(until)
+    const hosts = await this.#hostsFor(isDigest(reference) ? 'pull' : 'resolve')
+    const failover = new Failover(hosts, { kind: 'manifest', name: reference }, this.#course)
+    for (;;) {
+      const host = await failover.next(signal)
+      try {
+        return await askManifest(host, reference, signal)
+      } catch (thrown) {
+        failover.failed(host, thrown)
+      }
+    }
+  }
 
-    getBlob,
+  async getBlob(blob: Descriptor, signal: AbortSignal): Promise<BlobStream> {
+    const stream = (await this.#downloadsOf(blob)).open(this.#open(signal))
+    if (this.#eager >= MAX_EAGER) return stream
+    this.#eager++
+    return { ...stream, chunks: eager(stream.chunks, () => void this.#eager--) }
+  }
 
-    async readBlob(repository, blob, signal) {
-      checkDocumentSize('blob', blob)
+  async readBlob(blob: Descriptor, signal: AbortSignal): Promise<Uint8Array> {
+    checkDocumentSize('blob', blob)
+    const downloads = await this.#downloadsOf(blob)
+    for (;;) {
+      const stream = downloads.open(this.#open(signal), DOCUMENT_TIMEOUT_MS)
       const pieces: Uint8Array[] = []
-      for await (const piece of await getBlob(repository, blob, signal)) pieces.push(piece)
-      return Buffer.concat(pieces)
-    },
+      for await (const piece of stream.chunks) pieces.push(piece)
+      const bytes = Buffer.concat(pieces)
+      try {
+        verifyDocument('blob', bytes, blob)
+        return bytes
+      } catch (error) {
+        if (!isGrootError(error)) throw error
+        const final = stream.refuse(error)
+        if (final !== null) throw final
+      }
+    }
+  }
 
-    close() {
-      transport.close()
-    },
+  close(): void {
+    this.#closed.abort(new AbortedError('The image was closed while it was read'))
+    this.#transport.close()
+  }
+
+  /** A signal that fires also when the client is closed, so that nothing is tried again after that. */
+  #open(signal: AbortSignal): AbortSignal {
+    return AbortSignal.any([signal, this.#closed.signal])
+  }
+
+  async #downloadsOf(blob: Descriptor): Promise<BlobDownloads> {
+    const hosts = await this.#hostsFor('pull')
+    const known = this.#downloads.get(`${blob.digest} ${blob.size}`)
+    const downloads = known ?? new BlobDownloads(blob, hosts, this.#course)
+    this.#downloads.set(`${blob.digest} ${blob.size}`, downloads)
+    return downloads
+  }
+
+  async #hostsFor(capability: Capability): Promise<readonly RegistryHost[]> {
+    this.#hosts ??= this.#configuredHosts()
+    return (await this.#hosts).filter(({ endpoint }) => endpoint.capabilities.has(capability))
+  }
+
+  async #configuredHosts(): Promise<readonly RegistryHost[]> {
+    const { hosts, image } = this.#options
+    const endpoints = await hosts.endpointsFor(image)
+    // All together they have the time that one alone would have.
+    const connectMs = endpoints.length > 1 ? this.#course.connectMs / endpoints.length : null
+    return endpoints.map((endpoint) => new RegistryHost(endpoint, hosts, this.#transport, connectMs))
   }
 }
 
-/** Gets a path of the registry; any status but 200 is an error. */
-type Get = (wanted: Wanted, path: string, accept: string, signal: AbortSignal) => Promise<Answer>
-
-function createGet({ registry, insecureRegistries, credentials }: ClientOptions, transport: Transport): Get {
-  const endpoint = createEndpoint(registry, insecureRegistries, transport)
-  const auth = createAuthenticator({
-    transport,
-    insecureHosts: new Set(insecureRegistries.map((name) => new URL(`http://${name}`).host)),
-    ...(credentials === undefined ? {} : { credentials }),
-  })
-
-  return async (wanted, path, accept, signal) => {
-    const base = await endpoint(signal)
-    const send = (authorization: string | undefined) => {
-      const request = { url: new URL(path, base), headers: { accept }, signal }
-      return transport.send(authorization === undefined ? request : { ...request, authorization })
-    }
-    // Whoever answers from another origin, after a redirect, has no right to challenge us.
-    const isOwn = ({ url }: Answer) => url.origin === base.origin
-    let answer = await send(auth.header(wanted.repository))
-    if (answer.status === 401 && isOwn(answer)) {
-      const challenge = answer.header('www-authenticate')
-      await answer.discard()
-      answer = await send(await auth.answer(challenge, base, wanted.repository, signal))
-    }
-    if (answer.status === 200) return answer
-    const complaint = await readComplaint(answer, auth.redact)
-    if (isOwn(answer) && (answer.status === 401 || answer.status === 403)) {
-      throw auth.denied(base, wanted.repository, answer.status, complaint)
-    }
-    throw statusError(answer, wanted, complaint)
-  }
+async function askManifest(
+  host: RegistryHost,
+  reference: string,
+  signal: AbortSignal,
+): Promise<ManifestAnswer> {
+  const answer = await host.ask(
+    { kind: 'manifest', reference, accept: MANIFEST_TYPES, statuses: [200], wholeMs: DOCUMENT_TIMEOUT_MS },
+    signal,
+  )
+  const bytes = await readManifest(answer, host, reference)
+  const announced = answer.header('docker-content-digest')
+  if (isDigest(reference)) verifyDigest('manifest', bytes, reference)
+  else if (isDigest(announced)) verifyDigest('manifest', bytes, announced)
+  const mediaType = answer.header('content-type')
+  const digest = isDigest(reference) ? reference : sha256(bytes)
+  return { bytes, digest, size: bytes.length, ...(mediaType === null ? {} : { mediaType }) }
 }
 
 async function readManifest(
   answer: Answer,
-  { registry, repository, reference }: Wanted,
+  { endpoint: { host, repository } }: RegistryHost,
+  reference: string,
 ): Promise<Uint8Array> {
   const bytes = await answer.read(MAX_DOCUMENT_BYTES)
   if (bytes !== null) return bytes
   throw new ImageError(
     'limit-exceeded',
     `Cannot read the manifest ${quote(reference)} of "${repository}": it has more than ${MAX_DOCUMENT_BYTES} bytes`,
-    { facts: { registry, repository, reference, limit: MAX_DOCUMENT_BYTES } },
+    { facts: { registry: host, repository, reference, limit: MAX_DOCUMENT_BYTES } },
   )
 }

@@ -4,7 +4,7 @@
  * Their own messages hold whole addresses, and addresses that a registry redirects to are often signed: whoever reads
  * them may fetch. So neither the messages nor the errors are passed on, only the host and the code.
  */
-import { RegistryError } from '../errors.js'
+import { type GrootError, RegistryError } from '../errors.js'
 import { LOCAL_ADDRESS } from './addresses.js'
 
 const REASONS: ReadonlyMap<string, string> = new Map([
@@ -20,6 +20,8 @@ const REASONS: ReadonlyMap<string, string> = new Map([
 ])
 
 const CONNECT_TIMEOUT = 'GROOT_CONNECT_TIMEOUT'
+/** Begins the codes of what went wrong on the way to a proxy, so that nobody looks for it at the registry. */
+const PROXY = 'GROOT_PROXY_'
 
 /** Codes after which another try can do better. */
 const TEMPORARY = new Set([
@@ -33,9 +35,30 @@ const TEMPORARY = new Set([
   'ETIMEDOUT',
 ])
 
+/** Codes of connections that were never there. */
+const NEVER_THERE = new Set([
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ETIMEDOUT',
+])
+
 /** Thrown into a connection that was not set up in time. */
 export class ConnectTimeoutError extends Error {
   readonly code = CONNECT_TIMEOUT
+}
+
+/** @param thrown what went wrong between us and a proxy; `STATUS_407` is the code of an answer */
+export function proxyError(thrown: unknown): Error {
+  if (isConnectTimeout(thrown)) return thrown as Error // its code was looked at
+  return Object.assign(new Error('proxy'), { code: `${PROXY}${codeOf(thrown)}` })
+}
+
+/** Whether an error says that the other side was not reached at all. */
+export function isConnectFailure({ facts }: GrootError): boolean {
+  return facts.waitedFor === 'connect' || (typeof facts.reason === 'string' && NEVER_THERE.has(facts.reason))
 }
 
 /**
@@ -44,6 +67,7 @@ export class ConnectTimeoutError extends Error {
  */
 export function networkError(thrown: unknown, url: URL): RegistryError {
   const code = codeOf(thrown)
+  if (code.startsWith(PROXY)) return unreachable(code.slice(PROXY.length), url, 'by the proxy: ')
   const facts = { registry: url.host, reason: code }
   if (code === LOCAL_ADDRESS) {
     const found = 'its name leads to an address of this machine or its link, where registries may not send us'
@@ -55,13 +79,19 @@ export function networkError(thrown: unknown, url: URL): RegistryError {
       facts,
     })
   }
-  const hint = isTls(code) ? '; only a registry that is named as insecure is talked to over http' : ''
+  return unreachable(code, url, '')
+}
+
+/** @param by says whose error it is, when it is not the registry's */
+function unreachable(code: string, url: URL, by: string): RegistryError {
+  const hint =
+    isTls(code) && by === '' ? '; only a registry that is named as insecure is talked to over http' : ''
   return new RegistryError(
     'registry-unreachable',
-    `Cannot reach "${url.host}": ${reasonOf(code)} (${code})${hint}`,
+    `Cannot reach "${url.host}": ${by}${reasonOf(code)} (${code})${hint}`,
     {
-      facts,
-      temporary: TEMPORARY.has(code),
+      facts: { registry: url.host, reason: code, ...(by === '' ? {} : { isProxy: true }) },
+      temporary: TEMPORARY.has(code) || /^STATUS_5/.test(code),
     },
   )
 }
@@ -71,13 +101,15 @@ export function isConnectTimeout(thrown: unknown): boolean {
   return codeOf(thrown) === CONNECT_TIMEOUT
 }
 
-/** What a request waits for. */
-export type Phase = 'connect' | 'answer' | 'body'
+/** What a request waits for: `speed` is a body that comes too slowly, `end` the end of something that should be short. */
+export type Phase = 'connect' | 'answer' | 'body' | 'speed' | 'end'
 
 const SILENCE: Readonly<Record<Phase, string>> = {
   connect: 'no connection was made',
   answer: 'it did not answer',
   body: 'it sent nothing more',
+  speed: 'it sent next to nothing',
+  end: 'it did not come to an end',
 }
 
 export function timeoutError(phase: Phase, timeoutMs: number, url: URL): RegistryError {
@@ -94,6 +126,7 @@ function codeOf(thrown: unknown): string {
 }
 
 function reasonOf(code: string): string {
+  if (code.startsWith('STATUS_')) return `it refused with status ${code.slice('STATUS_'.length)}`
   if (isTls(code)) return 'it does not speak TLS as https needs'
   if (/CERT|SIGNATURE|ISSUER|ALTNAME|HOSTNAME/.test(code)) return 'its certificate is not trusted'
   return REASONS.get(code) ?? 'the request failed'

@@ -5,10 +5,12 @@ import { byteString, printable } from '../bytes.js'
 import { type GrootError, isGrootError, NotFoundError, RegistryError } from '../errors.js'
 import { quote } from '../image/json.js'
 import type { Answer } from './answer.js'
+import { parseRetryAfter } from './retry.js'
 
 /** What was asked for. */
 export interface Wanted {
   readonly kind: 'manifest' | 'blob'
+  /** `host[:port]` of the endpoint that is asked. */
   readonly registry: string
   readonly repository: string
   /** Tag or digest. */
@@ -45,7 +47,8 @@ export function statusError(answer: Answer, wanted: Wanted, complaint: string | 
   const { status, url } = answer
   const { registry, repository, reference } = wanted
   const said = complaint === null ? '' : ` (${complaint})`
-  const facts = { status, registry, repository, reference, detail: complaint }
+  const who = { registry, repository, reference, answeredBy: url.origin }
+  const facts = { status, ...who, detail: complaint, ...retryAfter(answer) }
   if (status === 404 && wanted.kind === 'manifest') {
     const image = `${repository}${reference.includes(':') ? '@' : ':'}${reference}`
     return new NotFoundError('image-missing', `Cannot find image ${quote(image)} at "${registry}"${said}`, {
@@ -65,6 +68,12 @@ export function statusError(answer: Answer, wanted: Wanted, complaint: string | 
       temporary: status === 408 || status === 429 || status >= 500,
     },
   )
+}
+
+/** How long the server wants to be left alone, as a fact of errors: `retryAfterMs`, when it says so. */
+export function retryAfter(answer: Answer): { readonly retryAfterMs?: number } {
+  const ms = parseRetryAfter(answer.header('retry-after'), answer.header('date'), Date.now())
+  return ms === null ? {} : { retryAfterMs: ms }
 }
 
 /** `CODE: message` of the first error in the document. */

@@ -1,19 +1,17 @@
 /**
  * One request over http or https, within limits.
  *
- * Here are the rules that hold whatever is asked for: who gets Authorization, which redirects are followed, how long to
+ * Here are the rules that hold whatever is asked for: who gets what is secret, which redirects are followed, how long to
  * wait, what an address may be. What a status means and how to get credentials is not known here, and nothing is tried
  * twice.
  */
-import http from 'node:http'
-import https from 'node:https'
-import type net from 'node:net'
-import tls from 'node:tls'
 import fetch from 'node-fetch'
 import { RegistryError, throwIfAborted } from '../errors.js'
-import { isLocalHost, watchfulLookup } from './addresses.js'
+import { isLocalHost } from './addresses.js'
 import { Answer } from './answer.js'
-import { ConnectTimeoutError } from './network-error.js'
+import { type Access, ConnectionPools, type LimitedAgent } from './connections.js'
+import type { ProxySettings } from './hosts.js'
+import { proxyRule } from './proxy.js'
 import { type Timeouts, Watch } from './watch.js'
 
 export interface Request {
@@ -22,8 +20,16 @@ export interface Request {
   readonly headers: Readonly<Record<string, string>>
   /** Goes to the origin of `url` and to no other. */
   readonly authorization?: string
+  /** Further headers that go to the origin of `url` and to no other. */
+  readonly ownHeaders?: Readonly<Record<string, string>>
+  /** A form to POST instead of a GET. It may be secret, so no redirect is followed. */
+  readonly form?: URLSearchParams
   /** Who made us go to `url`, when it was not the user. */
   readonly sentBy?: URL
+  /** How to connect to the endpoint that this is about. */
+  readonly access?: Access
+  /** Until the body is at its end, in milliseconds; absent for bodies that may take their time. */
+  readonly wholeMs?: number
   readonly signal: AbortSignal
 }
 
@@ -45,76 +51,92 @@ export interface TransportOptions {
   readonly connectTimeoutMs?: number
   /** Until the headers have come, and between two pieces of a body. Default 60 s. */
   readonly idleTimeoutMs?: number
-  /** Certificates to trust besides those that Node trusts: PEM. */
-  readonly certificates?: string
+  /** What a body has to bring on the whole, once the idle time was spent on waiting for it. Default 1024. */
+  readonly minBytesPerSecond?: number
+  /** Certificates to trust besides those that Node trusts: PEM texts. Looked at when TLS is spoken. */
+  readonly certificates?: readonly string[]
+  readonly proxies?: ProxySettings
 }
 
+/** Until TCP and TLS are set up, where nobody says otherwise. */
+export const CONNECT_TIMEOUT_MS = 20_000
+const IDLE_TIMEOUT_MS = 60_000
+const MIN_BYTES_PER_SECOND = 1024 // less than a modem; a gigabyte would take twelve days
 const MAX_REDIRECTS = 10
 const USER_AGENT = 'groot'
 
+/** @throws {UsageError} `option-invalid` for a proxy that is none */
 export function createTransport(options: TransportOptions = {}): Transport {
-  const timeouts = { connectMs: options.connectTimeoutMs ?? 20_000, idleMs: options.idleTimeoutMs ?? 60_000 }
+  const { connectTimeoutMs = CONNECT_TIMEOUT_MS } = options
+  const { idleTimeoutMs = IDLE_TIMEOUT_MS, minBytesPerSecond = MIN_BYTES_PER_SECOND } = options
+  const timeouts = { connectMs: connectTimeoutMs, idleMs: idleTimeoutMs, minBytesPerSecond }
   const localNames = new Set<string>()
-  const { certificates } = options
-  const noteLookup = (name: string, isLocal: boolean) => {
+  const onLookup = (name: string, isLocal: boolean) => {
     if (isLocal) localNames.add(name)
     else localNames.delete(name)
   }
-  // Two pools, so that a connection made for someone who may reach local addresses is not handed to who may not.
-  const direct = new Connections(timeouts.connectMs, certificates, watchfulLookup(noteLookup, true))
-  const guarded = new Connections(
-    timeouts.connectMs,
-    certificates,
-    watchfulLookup(() => {}, false),
-  )
+  const proxyFor = proxyRule(options.proxies ?? {})
+  const pools = new ConnectionPools({
+    connectMs: connectTimeoutMs,
+    get certificates() {
+      return options.certificates ?? []
+    },
+    proxyFor,
+    onLookup,
+  })
 
   return {
     async send(request) {
-      const { signal, sentBy = request.url } = request
-      let { url, authorization } = request
+      const { signal, access = null, sentBy = request.url } = request
+      let { url } = request
+      let hasLeft = false
       for (let hops = 0; ; hops++) {
         throwIfAborted(signal)
         checkUrl(url, sentBy, localNames)
         const isOwn = url.hostname === sentBy.hostname || isLocal(sentBy, localNames)
-        const pool = isOwn ? direct : guarded
-        const answer = await sendOnce({ ...request, url }, authorization, pool, timeouts)
+        const agent = pools.agentFor(url, access, hasLeft, isOwn)
+        const answer = await sendOnce(request, url, hasLeft, agent, timeouts)
         const next = redirectOf(answer)
         if (next === null) return answer
         await answer.discard()
+        if (request.form !== undefined) throw refused(url, next, 'what was sent is not sent anywhere else')
         if (hops === MAX_REDIRECTS)
           throw refused(url, next, `there are more than ${MAX_REDIRECTS} redirects in a row`)
         if (url.protocol === 'https:' && next.protocol !== 'https:')
           throw refused(url, next, 'it leaves https')
-        // Once gone it stays gone: what a stranger sends us back to is the stranger's choice.
-        if (next.origin !== url.origin) authorization = undefined
+        // Once left for ever left: what a stranger sends us back to is the stranger's choice.
+        if (next.origin !== url.origin) hasLeft = true
         url = next
       }
     },
     close() {
-      direct.destroy()
-      guarded.destroy()
+      pools.destroy()
     },
   }
 }
 
 async function sendOnce(
-  { url, headers, signal }: Request,
-  authorization: string | undefined,
-  connections: Connections,
+  { headers, authorization, ownHeaders, form, wholeMs, signal }: Request,
+  url: URL,
+  hasLeft: boolean,
+  { agent, connectMs }: LimitedAgent,
   timeouts: Timeouts,
 ): Promise<Answer> {
-  const watch = new Watch(signal, timeouts, url)
+  const watch = new Watch(signal, { ...timeouts, connectMs }, url, wholeMs ?? null)
+  const isWithheld = hasLeft || authorization === undefined
   try {
     const response = await watch.during('answer', () =>
       fetch(url, {
         headers: {
           'user-agent': USER_AGENT,
+          ...(hasLeft ? {} : ownHeaders),
           // What arrives has to be what the digest is of.
           'accept-encoding': 'identity',
           ...headers,
-          ...(authorization === undefined ? {} : { authorization }),
+          ...(isWithheld ? {} : { authorization }),
         },
-        agent: connections.agentFor(url),
+        ...(form === undefined ? {} : { method: 'POST', body: form }),
+        agent,
         compress: false,
         redirect: 'manual',
         signal: watch.signal,
@@ -164,44 +186,4 @@ function refused(from: URL, to: URL, why: string): RegistryError {
   return new RegistryError('redirect-refused', `Cannot follow "${from.host}" to "${target}": ${why}`, {
     facts: { from: from.origin, to: target },
   })
-}
-
-/** A pool of connections for each scheme. */
-class Connections {
-  readonly #http: http.Agent
-  readonly #https: https.Agent
-
-  constructor(timeoutMs: number, certificates: string | undefined, lookup: net.LookupFunction) {
-    const options = { keepAlive: true, maxFreeSockets: 4, lookup }
-    // A list of one's own replaces the default one, so that has to be in it.
-    const trust = certificates === undefined ? {} : { ca: [...tls.rootCertificates, certificates] }
-    this.#http = new http.Agent(options)
-    this.#https = new https.Agent({ ...options, ...trust })
-    limitConnect(this.#http, 'connect', timeoutMs)
-    limitConnect(this.#https, 'secureConnect', timeoutMs)
-  }
-
-  agentFor(url: URL): http.Agent {
-    return url.protocol === 'https:' ? this.#https : this.#http
-  }
-
-  destroy(): void {
-    this.#http.destroy()
-    this.#https.destroy()
-  }
-}
-
-/** Ends connections of an agent that are not set up in time. */
-function limitConnect(agent: http.Agent, done: 'connect' | 'secureConnect', timeoutMs: number): void {
-  const create = agent.createConnection.bind(agent)
-  agent.createConnection = (options, callback) => {
-    const socket = create(options, callback)
-    if (socket) {
-      const timer = setTimeout(() => socket.destroy(new ConnectTimeoutError('connect timeout')), timeoutMs)
-      const stop = () => clearTimeout(timer)
-      socket.once(done, stop)
-      socket.once('close', stop)
-    }
-    return socket
-  }
 }

@@ -14,9 +14,10 @@ import {
   type ImageReference,
   type LocalReference,
   parseReference,
+  type RegistryReference,
   registryReading,
 } from '../image/reference.js'
-import type { Credentials } from '../registry/auth.js'
+import type { Credentials, HostConfiguration } from '../registry/hosts.js'
 import type { ImageSource, SourceContext } from './source.js'
 
 export interface OpenOptions {
@@ -24,6 +25,13 @@ export interface OpenOptions {
   readonly insecureRegistries: readonly string[]
   /** For the registry that the name says; other sources have no use for them. */
   readonly credentials?: Credentials
+  /** What is configured of registries; it takes the place of both. Asked for when it matters, once for each image. */
+  readonly hosts?: () => Promise<ConfiguredHosts>
+}
+
+export interface ConfiguredHosts extends HostConfiguration {
+  /** The reference that an alias makes of a name without a host, `docker://HOST/NAME…`; null for no alias. */
+  expandAlias?(text: string): Promise<string | null>
 }
 
 /**
@@ -37,9 +45,14 @@ export async function openSource(
   context: SourceContext,
   options: OpenOptions,
 ): Promise<ImageSource> {
-  const { reference, stats } = await decide(image, parseReference(image))
+  const asked: { hosts?: Promise<ConfiguredHosts | undefined> } = {}
+  const hosts = () => {
+    asked.hosts ??= Promise.resolve(options.hosts?.())
+    return asked.hosts
+  }
+  const { reference, stats } = await decide(image, parseReference(image), hosts)
   const open = SOURCES[reference.kind] as Opener<ImageReference> // the entry for this kind takes this kind
-  return open(reference, { image, stats, context, options })
+  return open(reference, { image, stats, context, options, hosts })
 }
 
 /** What openers get besides the reference. */
@@ -49,13 +62,13 @@ interface Opening {
   readonly stats: Stats | null
   readonly context: SourceContext
   readonly options: OpenOptions
+  readonly hosts: () => Promise<ConfiguredHosts | undefined>
 }
 
 type Opener<R extends ImageReference> = (reference: R, opening: Opening) => Promise<ImageSource>
 
 const SOURCES: { readonly [K in ImageReference['kind']]: Opener<Extract<ImageReference, { kind: K }>> } = {
-  registry: async (reference, { options }) =>
-    (await import('./registry.js')).registrySource(reference, options),
+  registry: openRegistry,
   oci: async (reference, { context }) =>
     (await import('./oci-layout.js')).ociLayoutSource(reference, context),
   'oci-archive': async (reference, { context }) =>
@@ -63,6 +76,20 @@ const SOURCES: { readonly [K in ImageReference['kind']]: Opener<Extract<ImageRef
   'docker-archive': async (reference, { context }) =>
     (await import('./docker-archive.js')).dockerArchiveSource(reference, context),
   path: openPath,
+}
+
+async function openRegistry(
+  reference: RegistryReference,
+  { options, context, hosts }: Opening,
+): Promise<ImageSource> {
+  const { registrySource } = await import('./registry.js')
+  const { hosts: _ask, ...rest } = options
+  const configured = await hosts()
+  return registrySource(reference, {
+    ...rest,
+    events: context.events,
+    ...(configured === undefined ? {} : { hosts: configured }),
+  })
 }
 
 async function openPath(reference: { readonly path: string }, opening: Opening): Promise<ImageSource> {
@@ -96,7 +123,11 @@ interface Decision {
 }
 
 /** Picks the one reading that is there. Paths become absolute, so that a later change of directory changes nothing. */
-async function decide(image: string, readings: readonly ImageReference[]): Promise<Decision> {
+async function decide(
+  image: string,
+  readings: readonly ImageReference[],
+  hosts: Opening['hosts'],
+): Promise<Decision> {
   const found: { readonly decision: Decision; readonly reading: LocalReference }[] = []
   for (const reading of readings) {
     if (reading.kind === 'registry') return { reference: reading, stats: null }
@@ -105,7 +136,12 @@ async function decide(image: string, readings: readonly ImageReference[]): Promi
     if (stats !== null) found.push({ decision: { reference, stats }, reading })
   }
   const [only, ...others] = found
-  if (only === undefined) throw missing(image, readings)
+  if (only === undefined) {
+    const isName = readings[0]?.kind === 'path' && registryReading(image) !== null
+    const alias = isName ? await (await hosts())?.expandAlias?.(image) : null
+    if (alias !== null && alias !== undefined) return { reference: parseReference(alias)[0], stats: null }
+    throw missing(image, readings)
+  }
   if (others.length === 0) return only.decision
   const named = found.map(({ reading }) => describe(reading))
   throw ambiguous(image, named, ', because each of them is there')

@@ -5,6 +5,7 @@
  * Manifests and configs are verified by the source (size and digest of the descriptor) before they are parsed.
  */
 import type { Digest } from '../digest.js'
+import type { GrootError } from '../errors.js'
 import type { EventSink } from '../events.js'
 import type { ImageConfig } from '../image/config.js'
 import type { ImageLayer } from '../image/layers.js'
@@ -30,7 +31,17 @@ export interface ResolvedImage {
 /** The bytes of a blob, not verified yet. A file region is read by the ingest itself, on its own thread. */
 export type BlobContent =
   | { readonly kind: 'file'; readonly path: string; readonly offset: number; readonly length: number }
-  | { readonly kind: 'stream'; readonly chunks: AsyncIterable<Uint8Array> }
+  | {
+      readonly kind: 'stream'
+      readonly chunks: AsyncIterable<Uint8Array>
+      /**
+       * Says that the bytes were not what the descriptor says.
+       *
+       * @param error what was found: `digest-mismatch` or `size-mismatch`
+       * @returns null when openBlob has another place to get them from; else the error to throw, which says who was asked
+       */
+      refuse?(error: GrootError): GrootError | null
+    }
 
 export interface ResolveOptions {
   readonly platform: Platform
@@ -49,6 +60,8 @@ export interface ImageSource extends AsyncDisposable {
    * needs no look at the source; absent otherwise.
    */
   readonly pinned?: string
+  /** The reference in full form, of sources that may be out of reach; absent for files of this machine. */
+  readonly name?: string
   /** @throws {ImageError | RegistryError | AuthError | NotFoundError | IntegrityError} */
   resolve(options: ResolveOptions): Promise<ResolvedImage>
   /** Opens a layer of the image that resolve returned. May be called for several at once. */

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { findTool } from './tools.js'
 
@@ -15,8 +15,17 @@ export interface LocalRegistry extends AsyncDisposable {
 
 const START_MS = 20_000
 
+export interface RegistrySetup {
+  /** Where the data is; default: in the registry's own directory. */
+  readonly data?: string
+  /** `http.tls`, `auth` and `proxy` of its configuration. */
+  readonly tls?: object
+  readonly auth?: object
+  readonly proxy?: object
+}
+
 /** @param directory for the data and the configuration; made here, the caller removes it */
-export async function startRegistry(directory: string): Promise<LocalRegistry> {
+export async function startRegistry(directory: string, setup: RegistrySetup = {}): Promise<LocalRegistry> {
   mkdirSync(directory)
   const host = `127.0.0.1:${await freePort()}`
   const config = `${directory}/config.json`
@@ -26,8 +35,10 @@ export async function startRegistry(directory: string): Promise<LocalRegistry> {
     JSON.stringify({
       version: 0.1,
       log: { level: 'error', accesslog: { disabled: true } },
-      storage: { filesystem: { rootdirectory: `${directory}/data` } },
-      http: { addr: host },
+      storage: { filesystem: { rootdirectory: setup.data ?? `${directory}/data` } },
+      http: { addr: host, ...(setup.tls === undefined ? {} : { tls: setup.tls }) },
+      ...(setup.auth === undefined ? {} : { auth: setup.auth }),
+      ...(setup.proxy === undefined ? {} : { proxy: setup.proxy }),
     }),
   )
   const child = spawn(findTool('docker-registry') ?? 'docker-registry', ['serve', config], {
@@ -45,16 +56,22 @@ export async function startRegistry(directory: string): Promise<LocalRegistry> {
 async function waitUntilUp(host: string, child: ChildProcess): Promise<void> {
   const deadline = Date.now() + START_MS
   while (Date.now() < deadline && child.exitCode === null) {
-    try {
-      if ((await fetch(`http://${host}/v2/`)).ok) return
-    } catch {
-      // Nobody listens yet.
-    }
+    if (await isListening(host)) return
     await sleep(50)
   }
   throw new Error(
     `The registry on ${host} did not come up: ${child.exitCode === null ? 'no answer' : `exit ${child.exitCode}`}`,
   )
+}
+
+/** Whether there is somebody; what is spoken and who may come in, tests find out. */
+async function isListening(host: string): Promise<boolean> {
+  const [address = '', port] = host.split(':')
+  const socket = connect(Number(port), address)
+  return await new Promise<boolean>((resolve) => {
+    socket.once('connect', () => resolve(true))
+    socket.once('error', () => resolve(false))
+  }).finally(() => socket.destroy())
 }
 
 async function stop(child: ChildProcess): Promise<void> {

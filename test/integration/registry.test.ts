@@ -55,6 +55,50 @@ describe('create from a registry', () => {
     })
   })
 
+  it('uses what a tag was last when no registry can be asked, with a warning', async () => {
+    const { digest } = registry.putImage([bytes], { tag: 'v1', platform: PLATFORM })
+    await create(':v1')
+    await registry[Symbol.asyncDispose]()
+    const events: GrootEvent[] = []
+    const onEvent = (event: GrootEvent) => void events.push(event)
+    const again = await create(':v1', { id: 'b2', onEvent })
+    expect(again.image.digest).toBe(digest)
+    expect(events).toContainEqual(
+      expect.objectContaining({
+        kind: 'warning',
+        code: 'image-from-cache',
+        facts: expect.objectContaining({ digest }),
+      }),
+    )
+    await expect(create(':v1', { id: 'b3', pull: 'always' })).rejects.toMatchObject({ kind: 'registry' })
+  })
+
+  it('looks a tag up again each time, unless it must not ask', async () => {
+    const old = registry.putImage([bytes], { tag: 'v1', platform: PLATFORM })
+    await expect(create(':v1', { pull: 'never' })).rejects.toMatchObject({
+      code: 'image-missing',
+      exitStatus: 13,
+    })
+    expect(registry.seen).toEqual([])
+    await create(':v1')
+    const news = registry.putImage([layer().file('news', 'x').build()], { tag: 'v1', platform: PLATFORM })
+    const requests = registry.seen.length
+    expect((await create(':v1', { id: 'b2', pull: 'never' })).image.digest).toBe(old.digest)
+    expect(registry.seen).toHaveLength(requests)
+    expect((await create(':v1', { id: 'b3' })).image.digest).toBe(news.digest)
+  })
+
+  it('pulls an image so that a create asks nobody', async () => {
+    const { digest } = registry.putImage([bytes], { tag: 'v1', platform: PLATFORM })
+    const image = `docker://${registry.host}/${REPOSITORY}@${digest}`
+    const pulled = await store.pull({ image, platform: 'linux/amd64' })
+    expect(pulled.image.digest).toBe(digest)
+    expect(place.contents()).toEqual(EMPTY)
+    const requests = registry.seen.length
+    expect((await create(`@${digest}`)).digest).toBe(pulled.digest)
+    expect(registry.seen).toHaveLength(requests)
+  })
+
   it('does not take a cached image for another platform', async () => {
     const { digest } = registry.putImage([bytes], { platform: PLATFORM })
     await create(`@${digest}`)
@@ -66,13 +110,13 @@ describe('create from a registry', () => {
   it.each([
     ['a blob that is another', Buffer.from(bytes).fill(1, 600, 700), 'digest-mismatch'],
     ['a blob that is shorter', bytes.subarray(0, 1000), 'size-mismatch'],
-    ['an error in the place of a blob', null, 'registry-status'],
+    ['nothing in the place of a blob', null, 'blob-missing'],
   ])('refuses %s, and leaves nothing', async (_, body, code) => {
     registry.putImage([bytes], { tag: 'v1', platform: PLATFORM })
     const { digest } = registry.putBlob(bytes)
     registry.fault = (request, response) => {
       if (request.url !== `/v2/${REPOSITORY}/blobs/${digest}`) return false
-      respond(response, body === null ? 500 : 200, body ?? Buffer.from('broken'), {})
+      respond(response, body === null ? 404 : 200, body ?? Buffer.from('none'), {})
       return true
     }
     await expect(create(':v1')).rejects.toMatchObject({ code })

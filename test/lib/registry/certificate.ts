@@ -1,9 +1,10 @@
 /**
- * A certificate for tests that need TLS: self-signed, for localhost and 127.0.0.1, made anew each time.
+ * A certificate for tests that need TLS: self-signed, for localhost, 127.0.0.1 and what else is asked for, made anew each
+ * time.
  *
  * X.509 in DER by hand (RFC 5280, section 4.1), so that neither files nor tools are needed.
  */
-import { generateKeyPairSync, sign } from 'node:crypto'
+import { generateKeyPairSync, randomUUID, sign } from 'node:crypto'
 
 export interface Certificate {
   /** PEM. */
@@ -11,15 +12,18 @@ export interface Certificate {
   readonly key: string
 }
 
-export function makeCertificate(): Certificate {
+export function makeCertificate(...hostnames: string[]): Certificate {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const algorithm = sequence(ECDSA_WITH_SHA256)
-  const name = sequence(der(0x31, sequence(COMMON_NAME, der(0x0c, Buffer.from('groot test')))))
+  const name = sequence(
+    der(0x31, sequence(COMMON_NAME, der(0x0c, Buffer.from(`groot test ${randomUUID()}`)))),
+  )
   const time = (offsetDays: number) => {
     const date = new Date(Date.now() + offsetDays * 86_400_000).toISOString()
     return der(0x17, Buffer.from(`${date.replace(/[-:T]/g, '').slice(2, 14)}Z`))
   }
-  const names = sequence(der(0x82, Buffer.from('localhost')), der(0x87, Buffer.from([127, 0, 0, 1])))
+  const dns = ['localhost', ...hostnames].map((each) => der(0x82, Buffer.from(each)))
+  const names = sequence(...dns, der(0x87, Buffer.from([127, 0, 0, 1])))
   const body = sequence(
     der(0xa0, der(0x02, Buffer.from([2]))), // version 3
     der(0x02, Buffer.from([1])),

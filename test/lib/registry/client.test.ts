@@ -4,27 +4,27 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Digest, sha256 } from '../../../lib/digest.js'
 import type { GrootError } from '../../../lib/errors.js'
 import { OCI_LAYER, OCI_MANIFEST } from '../../../lib/image/media-types.js'
-import { type ClientOptions, createClient, type RegistryClient } from '../../../lib/registry/client.js'
+import type { RegistryClient } from '../../../lib/registry/client.js'
 import { createTransport, type Transport } from '../../../lib/registry/transport.js'
 import { makeCertificate } from './certificate.js'
 import { complain, type FakeRegistry, REPOSITORY, redirect, respond, startRegistry } from './fake-registry.js'
+import { connectTo, failure, readBlob, SIGNAL as signal } from './testing.js'
 
 const certificate = makeCertificate()
-const signal = new AbortController().signal
 
 let registry: FakeRegistry
 let storage: FakeRegistry
 let transport: Transport
 let client: RegistryClient
 
-function connect(options: Partial<ClientOptions> = {}): RegistryClient {
-  return createClient({ registry: registry.host, insecureRegistries: [], transport, ...options })
+function connect(options: Parameters<typeof connectTo>[1] = {}): RegistryClient {
+  return connectTo(registry.host, { transport, ...options })
 }
 
 beforeEach(async () => {
   registry = await startRegistry()
   storage = await startRegistry()
-  transport = createTransport({ idleTimeoutMs: 500, certificates: certificate.cert })
+  transport = createTransport({ idleTimeoutMs: 500, certificates: [certificate.cert] })
   client = connect()
 })
 
@@ -33,32 +33,19 @@ afterEach(async () => {
   for (const server of [registry, storage]) await server[Symbol.asyncDispose]()
 })
 
-async function failure(work: Promise<unknown>): Promise<GrootError> {
-  return work.then(
-    () => Promise.reject(new Error('it was accepted')),
-    (error: GrootError) => error,
-  )
-}
-
-async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
-  const pieces: Uint8Array[] = []
-  for await (const piece of chunks) pieces.push(piece)
-  return Buffer.concat(pieces)
-}
-
 const isBlob = (path: string | undefined) => path?.includes('/blobs/') === true
 
 describe('manifests', () => {
   it('are fetched by tag and named by the digest of their bytes', async () => {
     const { digest, size } = registry.putManifest({ schemaVersion: 2, layers: [] }, 'v1')
     const bytes = Buffer.from('{"schemaVersion":2,"layers":[]}')
-    expect(await client.getManifest(REPOSITORY, 'v1', signal)).toEqual({
+    expect(await client.getManifest('v1', signal)).toEqual({
       bytes,
       digest,
       size,
       mediaType: OCI_MANIFEST,
     })
-    expect(await client.getManifest(REPOSITORY, digest, signal)).toMatchObject({ digest })
+    expect(await client.getManifest(digest, signal)).toMatchObject({ digest })
     expect(registry.seen.at(-1)!.headers.accept!.split(', ')).toEqual([
       'application/vnd.oci.image.index.v1+json',
       'application/vnd.oci.image.manifest.v1+json',
@@ -70,7 +57,7 @@ describe('manifests', () => {
   it('are refused when they are not what the digest says', async () => {
     const wanted = sha256(Buffer.from('wanted'))
     registry.fault = (request, response) => request.url !== '/v2/' && respond(response, 200, 'found')
-    expect(await failure(client.getManifest(REPOSITORY, wanted, signal))).toMatchObject({
+    expect(await failure(client.getManifest(wanted, signal))).toMatchObject({
       kind: 'integrity',
       code: 'digest-mismatch',
       facts: { expected: wanted, found: sha256(Buffer.from('found')), bytes: 5 },
@@ -80,7 +67,7 @@ describe('manifests', () => {
   it('are checked by a digest of the other algorithm', async () => {
     const wanted = `sha512:${'0'.repeat(128)}` as Digest
     registry.fault = (request, response) => request.url !== '/v2/' && respond(response, 200, 'found')
-    const { code, facts } = await failure(client.getManifest(REPOSITORY, wanted, signal))
+    const { code, facts } = await failure(client.getManifest(wanted, signal))
     expect([code, (facts.found as string).slice(0, 7)]).toEqual(['digest-mismatch', 'sha512:'])
   })
 
@@ -88,7 +75,7 @@ describe('manifests', () => {
     const announced = sha256(Buffer.from('announced'))
     registry.fault = (request, response) =>
       request.url !== '/v2/' && respond(response, 200, 'found', { 'docker-content-digest': announced })
-    expect(await failure(client.getManifest(REPOSITORY, 'latest', signal))).toMatchObject({
+    expect(await failure(client.getManifest('latest', signal))).toMatchObject({
       code: 'digest-mismatch',
       facts: { expected: announced },
     })
@@ -102,7 +89,7 @@ describe('manifests', () => {
       response.end(body)
       return true
     }
-    expect(await failure(client.getManifest(REPOSITORY, 'latest', signal))).toMatchObject({
+    expect(await failure(client.getManifest('latest', signal))).toMatchObject({
       kind: 'image',
       code: 'limit-exceeded',
       facts: { repository: REPOSITORY, reference: 'latest', limit: 4 * 1024 * 1024 },
@@ -110,7 +97,7 @@ describe('manifests', () => {
   })
 
   it('that are not there are missing images', async () => {
-    expect(await failure(client.getManifest(REPOSITORY, 'nope', signal))).toMatchObject({
+    expect(await failure(client.getManifest('nope', signal))).toMatchObject({
       kind: 'not-found',
       code: 'image-missing',
       message: `Cannot find image "some/image:nope" at "${registry.host}" (MANIFEST_UNKNOWN: there is no such thing)`,
@@ -127,13 +114,11 @@ describe('blobs', () => {
     const blob = registry.putBlob(zipped)
     registry.fault = (request, response) =>
       isBlob(request.url) && respond(response, 200, zipped, { 'content-encoding': 'gzip' })
-    expect(await collect(await client.getBlob(REPOSITORY, blob, signal))).toEqual(zipped)
+    expect(await readBlob(client, blob)).toEqual(zipped)
   })
 
   it('of no bytes are blobs too', async () => {
-    expect(
-      await collect(await client.getBlob(REPOSITORY, registry.putBlob(Buffer.alloc(0)), signal)),
-    ).toHaveLength(0)
+    expect(await readBlob(client, registry.putBlob(Buffer.alloc(0)))).toHaveLength(0)
   })
 
   it('stream from where the registry sends us, which gets no credentials', async () => {
@@ -147,7 +132,7 @@ describe('blobs', () => {
       return redirect(response, `${storage.origin}${request.url}?X-Signature=abc`)
     }
     storage.fault = (request, response) => isBlob(request.url) && respond(response, 200, bytes)
-    expect(await collect(await client.getBlob(REPOSITORY, blob, signal))).toEqual(bytes)
+    expect(await readBlob(client, blob)).toEqual(bytes)
     expect(storage.seen).toHaveLength(1)
     expect(storage.seen[0]!.headers.authorization).toBeUndefined()
     expect(registry.seen.at(-1)!.headers.authorization).toBe('Basic dTpw')
@@ -156,7 +141,7 @@ describe('blobs', () => {
   it('are refused at once when their length is another', async () => {
     const blob = registry.putBlob(bytes)
     for (const size of [blob.size - 1, blob.size + 1]) {
-      expect(await failure(client.getBlob(REPOSITORY, { ...blob, size }, signal))).toMatchObject({
+      expect(await failure(readBlob(client, { ...blob, size }))).toMatchObject({
         kind: 'integrity',
         code: 'size-mismatch',
         facts: { digest: blob.digest, expected: size, found: bytes.length, source: registry.host },
@@ -175,7 +160,7 @@ describe('blobs', () => {
     const short = { ...blob, size: bytes.length - 1 }
     let received = 0
     const reading = (async () => {
-      for await (const piece of await client.getBlob(REPOSITORY, short, signal)) received += piece.length
+      for await (const piece of (await client.getBlob(short, signal)).chunks) received += piece.length
     })()
     expect(await failure(reading)).toMatchObject({ code: 'size-mismatch', facts: { expected: short.size } })
     expect(received).toBeLessThanOrEqual(short.size)
@@ -192,7 +177,7 @@ describe('blobs', () => {
       response.write(bytes.subarray(0, 1000), () => setTimeout(() => response.destroy(), 20))
       return true
     }
-    const error = await failure(collect(await client.getBlob(REPOSITORY, blob, signal)))
+    const error = await failure(readBlob(client, blob))
     expect(error).toMatchObject({
       kind: 'registry',
       code: 'blob-cut',
@@ -210,14 +195,14 @@ describe('blobs', () => {
       response.end(bytes.subarray(0, 7))
       return true
     }
-    const error = await failure(collect(await client.getBlob(REPOSITORY, blob, signal)))
+    const error = await failure(readBlob(client, blob))
     expect(error).toMatchObject({ code: 'blob-cut', facts: { received: 7 } })
   })
 
   it('that stop are given up after the time that is allowed', async () => {
     const blob = registry.putBlob(bytes)
     registry.fault = (request, response) => isBlob(request.url) && response.writeHead(200).write('x')
-    expect(await failure(collect(await client.getBlob(REPOSITORY, blob, signal)))).toMatchObject({
+    expect(await failure(readBlob(client, blob))).toMatchObject({
       code: 'registry-timeout',
       temporary: true,
     })
@@ -243,7 +228,7 @@ describe('blobs', () => {
       return true
     }
     const blob = { mediaType: OCI_LAYER, digest: sha256(bytes), size }
-    for await (const _ of await client.getBlob(REPOSITORY, blob, signal)) {
+    for await (const _ of (await client.getBlob(blob, signal)).chunks) {
       await new Promise((resolve) => setTimeout(resolve, 300))
       break
     }
@@ -253,11 +238,9 @@ describe('blobs', () => {
 
   it('that are small are read as a whole, others not even asked for', async () => {
     const blob = registry.putBlob(bytes)
-    expect(await client.readBlob(REPOSITORY, blob, signal)).toEqual(bytes)
+    expect(await client.readBlob(blob, signal)).toEqual(bytes)
     const asked = registry.seen.length
-    expect(
-      await failure(client.readBlob(REPOSITORY, { ...blob, size: 5 * 1024 * 1024 }, signal)),
-    ).toMatchObject({
+    expect(await failure(client.readBlob({ ...blob, size: 5 * 1024 * 1024 }, signal))).toMatchObject({
       code: 'limit-exceeded',
     })
     expect(registry.seen).toHaveLength(asked)
@@ -265,7 +248,7 @@ describe('blobs', () => {
 
   it('that are not there are missing blobs', async () => {
     const blob = storage.putBlob(bytes)
-    expect(await failure(client.getBlob(REPOSITORY, blob, signal))).toMatchObject({
+    expect(await failure(readBlob(client, blob))).toMatchObject({
       kind: 'not-found',
       code: 'blob-missing',
       facts: { status: 404, repository: REPOSITORY, reference: blob.digest },
@@ -287,7 +270,7 @@ describe('other answers', () => {
     [302, false],
   ])('of status %d are errors, temporary: %s', async (status, temporary) => {
     registry.fault = (request, response) => request.url !== '/v2/' && respond(response, status, '')
-    expect(await failure(client.getManifest(REPOSITORY, 'latest', signal))).toMatchObject({
+    expect(await failure(client.getManifest('latest', signal))).toMatchObject({
       kind: 'registry',
       code: 'registry-status',
       temporary,
@@ -298,7 +281,7 @@ describe('other answers', () => {
   it('are shown in printable characters, 200 at most', async () => {
     registry.fault = (request, response) =>
       request.url !== '/v2/' && complain(response, 500, 'UNKNOWN', `\u001b]0;x\u0007\n${'y'.repeat(500)}`)
-    const error = await failure(client.getManifest(REPOSITORY, 'latest', signal))
+    const error = await failure(client.getManifest('latest', signal))
     expect(error.facts.detail).toMatch(/^UNKNOWN: \\x1b\]0;x\\x07\\x0ay+$/)
     expect(error.message).not.toMatch(/[\u0000-\u001f]/)
     expect(error.message.length).toBeLessThan(400)
@@ -311,7 +294,7 @@ describe('other answers', () => {
     ['an endless text', `{"errors":[{"code":"${'x'.repeat(70_000)}"}]}`],
   ])('may hold %s', async (_, body) => {
     registry.fault = (request, response) => request.url !== '/v2/' && respond(response, 500, body)
-    expect(await failure(client.getManifest(REPOSITORY, 'latest', signal))).toMatchObject({
+    expect(await failure(client.getManifest('latest', signal))).toMatchObject({
       code: 'registry-status',
       facts: { detail: null },
     })
@@ -321,8 +304,8 @@ describe('other answers', () => {
 describe('the address of a registry', () => {
   it('on loopback is http, asked for once', async () => {
     registry.putManifest({ schemaVersion: 2, layers: [] }, 'v1')
-    await client.getManifest(REPOSITORY, 'v1', signal)
-    await client.getManifest(REPOSITORY, 'v1', signal)
+    await client.getManifest('v1', signal)
+    await client.getManifest('v1', signal)
     const manifest = `/v2/${REPOSITORY}/manifests/v1`
     expect(registry.seen.map(({ path }) => path)).toEqual(['/v2/', manifest, manifest])
   })
@@ -330,14 +313,14 @@ describe('the address of a registry', () => {
   it('on loopback is https when http is not spoken there', async () => {
     await using secure = await startRegistry(certificate)
     secure.putManifest({ schemaVersion: 2, layers: [] }, 'v1')
-    const answer = await connect({ registry: secure.host }).getManifest(REPOSITORY, 'v1', signal)
+    const answer = await connectTo(secure.host, { transport }).getManifest('v1', signal)
     expect(answer.mediaType).toBe(OCI_MANIFEST)
   })
 
   it('on loopback is https when plain http is answered with 400', async () => {
     registry.fault = (_, response) =>
       respond(response, 400, 'Client sent an HTTP request to an HTTPS server.\n')
-    const error = await failure(client.getManifest(REPOSITORY, 'v1', signal))
+    const error = await failure(client.getManifest('v1', signal))
     expect(error).toMatchObject({
       code: 'registry-unreachable',
       facts: { reason: expect.stringMatching(/^(EPROTO$|ERR_SSL_)/) },
@@ -346,17 +329,13 @@ describe('the address of a registry', () => {
 
   it('that is named as insecure is http without asking', async () => {
     registry.putManifest({ schemaVersion: 2, layers: [] }, 'v1')
-    await connect({ insecureRegistries: ['other.example', registry.host] }).getManifest(
-      REPOSITORY,
-      'v1',
-      signal,
-    )
+    await connect({ insecureRegistries: ['other.example', registry.host] }).getManifest('v1', signal)
     expect(registry.seen).toHaveLength(1)
   })
 
   it('that cannot be reached says so', async () => {
     await registry[Symbol.asyncDispose]()
-    expect(await failure(client.getManifest(REPOSITORY, 'v1', signal))).toMatchObject({
+    expect(await failure(client.getManifest('v1', signal))).toMatchObject({
       code: 'registry-unreachable',
       facts: { reason: 'ECONNREFUSED' },
     })

@@ -33,7 +33,8 @@ export interface FakeRegistry extends AsyncDisposable {
 
 export const REPOSITORY = 'some/image'
 
-export async function startRegistry(certificate?: Certificate): Promise<FakeRegistry> {
+/** @param options for TLS: a certificate with its key, and what else Node's https servers take */
+export async function startRegistry(options?: Certificate & https.ServerOptions): Promise<FakeRegistry> {
   const blobs = new Map<string, Uint8Array>()
   const manifests = new Map<string, { bytes: Uint8Array; mediaType: string }>()
   const seen: SeenRequest[] = []
@@ -47,17 +48,16 @@ export async function startRegistry(certificate?: Certificate): Promise<FakeRegi
     if (path === '/v2/') response.end('{}')
     else if (manifest !== undefined)
       respond(response, 200, manifest.bytes, { 'content-type': manifest.mediaType })
-    else if (blob !== undefined) respond(response, 200, blob, { 'content-type': 'application/octet-stream' })
+    else if (blob !== undefined) respondBlob(request, response, blob)
     else complain(response, 404, 'MANIFEST_UNKNOWN', 'there is no such thing')
   }
-  const server =
-    certificate === undefined ? http.createServer(listener) : https.createServer(certificate, listener)
+  const server = options === undefined ? http.createServer(listener) : https.createServer(options, listener)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`
 
   const registry: FakeRegistry = {
     host,
-    origin: `${certificate === undefined ? 'http' : 'https'}://${host}`,
+    origin: `${options === undefined ? 'http' : 'https'}://${host}`,
     seen,
     fault: () => false,
     putBlob(bytes, mediaType = OCI_LAYER) {
@@ -92,6 +92,22 @@ export async function startRegistry(certificate?: Certificate): Promise<FakeRegi
     },
   }
   return registry
+}
+
+/** A blob, or the part of it that the request asks for by `Range: bytes=FIRST-[LAST]`. */
+export function respondBlob(
+  { headers }: http.IncomingMessage,
+  response: http.ServerResponse,
+  blob: Uint8Array,
+): true {
+  const [, first, last] = /^bytes=([0-9]+)-([0-9]*)$/.exec(headers.range ?? '') ?? []
+  if (first === undefined) return respond(response, 200, blob, { 'content-type': 'application/octet-stream' })
+  if (Number(first) >= blob.length)
+    return respond(response, 416, '', { 'content-range': `bytes */${blob.length}` })
+  const end = last === '' ? blob.length : Number(last) + 1
+  return respond(response, 206, blob.subarray(Number(first), end), {
+    'content-range': `bytes ${first}-${end - 1}/${blob.length}`,
+  })
 }
 
 export function respond(

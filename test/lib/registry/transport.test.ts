@@ -17,7 +17,12 @@ beforeEach(async () => {
   near = await startRegistry()
   far = await startRegistry()
   secure = await startRegistry(certificate)
-  transport = createTransport({ idleTimeoutMs: 300, connectTimeoutMs: 300, certificates: certificate.cert })
+  transport = createTransport({
+    idleTimeoutMs: 300,
+    connectTimeoutMs: 300,
+    minBytesPerSecond: 1,
+    certificates: [certificate.cert],
+  })
 })
 
 afterEach(async () => {
@@ -190,6 +195,36 @@ describe('time', () => {
       code: 'registry-timeout',
       facts: { waitedFor: 'body', timeoutMs: 300 },
     })
+  })
+
+  it('runs out when next to nothing comes, however regularly', async () => {
+    near.fault = (_, response) => {
+      response.writeHead(200)
+      const timer = setInterval(() => response.write('x'), 50)
+      response.on('close', () => clearInterval(timer))
+      return true
+    }
+    const strict = createTransport({ idleTimeoutMs: 200, minBytesPerSecond: 1000 })
+    const answer = await strict.send({ url: new URL(near.origin), headers: {}, signal })
+    expect(await failure(answer.read(1000))).toMatchObject({
+      code: 'registry-timeout',
+      temporary: true,
+      facts: { waitedFor: 'speed', timeoutMs: expect.toSatisfy((it) => it >= 200 && it < 1000) },
+    })
+    strict.close()
+  })
+
+  it('runs out for what should be short, from the first byte to the last', async () => {
+    near.fault = (_, response) => {
+      response.writeHead(200)
+      const timer = setInterval(() => response.write('x'), 50)
+      response.on('close', () => clearInterval(timer))
+      return true
+    }
+    const error = await failure(get(near.origin, { wholeMs: 250 }))
+    expect(error).toMatchObject({ code: 'registry-timeout', facts: { waitedFor: 'end', timeoutMs: 250 } })
+    near.fault = () => false
+    expect((await get(`${near.origin}/v2/`, { wholeMs: 250 })).body).toBe('{}')
   })
 
   it('stands still while the reader is busy', async () => {
