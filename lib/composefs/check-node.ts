@@ -1,5 +1,5 @@
 /**
- * The limits of what an image can hold, node by node. Whether nodes make a tree is looked after in inode-table.ts.
+ * The limits of what an image can hold, node by node. Whether nodes make a tree is looked after in tree-walk.ts.
  */
 import type { ByteString } from '../bytes.js'
 import { NodeFault, shown } from './faults.js'
@@ -83,6 +83,23 @@ export function checkXattr(key: ByteString, valueLength: number): void {
 
 export function xattrsTooLarge(cost: number): NodeFault {
   return new NodeFault('ERANGE', `its xattrs take ${cost} bytes together, and ${MAX_XATTR_COST} are possible`)
+}
+
+/** Objects of two algorithms would not be found in one place, so one image has digests of one length. */
+export class DigestLength {
+  #length = 0
+
+  /** @throws {NodeFault} when digests have another length */
+  check({ length }: string): void {
+    if (length === this.#length) return
+    // What digests are made of is looked at where they are made.
+    if (length !== 64 && length !== 128)
+      throw new NodeFault('EINVAL', `its digest has ${length} hex digits, not 64 or 128`)
+    if (this.#length !== 0) {
+      throw new NodeFault('EINVAL', 'its digest is by another algorithm than those of other files')
+    }
+    this.#length = length
+  }
 }
 
 function checkXattrs(xattrs: ReadonlyMap<ByteString, ByteString>): void {

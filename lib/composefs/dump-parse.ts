@@ -39,11 +39,15 @@ interface OpenLink {
   readonly line: number
 }
 
-/** For text that comes by and by. After an error the parser cannot be used any more. */
-class DumpParser {
+/**
+ * For text that comes by and by: `push` each piece as it comes, then `end`. After an error the parser cannot be used any more.
+ * Memory: the nodes, and one line of the text.
+ */
+export class DumpParser {
   readonly #rules: DumpRules
   #line = 0
-  #rest: Uint8Array[] = []
+  /** What is there of a line that has not ended: the first bytes of a buffer that grows. */
+  #rest = Buffer.alloc(0)
   #restBytes = 0
   #root: Directory | null = null
   readonly #links = new Map<Link, OpenLink>()
@@ -54,6 +58,11 @@ class DumpParser {
     this.#rules = { strict: options.strict ?? false, algorithm: options.algorithm ?? 'sha256' }
   }
 
+  /**
+   * Takes the next piece, of any size, whose memory the caller may use again.
+   *
+   * @throws {ImageError} `dump-invalid`; the facts name the line, the cause and its errno
+   */
   push(piece: Uint8Array): void {
     const bytes = asBuffer(piece)
     let at = 0
@@ -61,24 +70,21 @@ class DumpParser {
       this.#take(this.#joined(bytes.subarray(at, end)))
       at = end + 1
     }
-    if (at === bytes.length) return
-    this.#restBytes += bytes.length - at
-    if (this.#restBytes > MAX_LINE_BYTES) {
-      this.#line++
-      throw this.#invalid(new NodeFault('ENAMETOOLONG', `it has more than ${MAX_LINE_BYTES} bytes`))
-    }
-    // A copy: the caller may use its buffer again.
-    this.#rest.push(Buffer.from(bytes.subarray(at)))
+    if (at < bytes.length) this.#keep(bytes.subarray(at))
   }
 
-  /** Ends the text and gives the root. */
+  /**
+   * Ends the text and gives the root.
+   *
+   * @throws {ImageError} `dump-invalid` when the last line is not whole, the text is empty, or a link leads nowhere
+   */
   end(): ComposefsNode {
     if (this.#restBytes > 0) {
       if (this.#rules.strict) {
         this.#line++
         throw this.#invalid(new NodeFault('EINVAL', 'it does not end with a newline'))
       }
-      this.#take(this.#joined(new Uint8Array(0)))
+      this.#take(this.#joined(Buffer.alloc(0)))
     }
     if (this.#root === null) {
       const cause = 'it has no lines, and there is at least that of the root'
@@ -89,11 +95,26 @@ class DumpParser {
     return this.#root
   }
 
-  /** What was left of the last piece, with the part that ends it. */
-  #joined(part: Uint8Array): Uint8Array {
+  #keep(part: Buffer): void {
+    const length = this.#restBytes + part.length
+    if (length > MAX_LINE_BYTES) {
+      this.#line++
+      throw this.#invalid(tooLong())
+    }
+    if (length > this.#rest.length) {
+      const longer = Buffer.alloc(Math.max(length, 2 * this.#rest.length))
+      longer.set(this.#rest.subarray(0, this.#restBytes))
+      this.#rest = longer
+    }
+    this.#rest.set(part, this.#restBytes)
+    this.#restBytes = length
+  }
+
+  /** What was kept of a line, with the part that ends it. */
+  #joined(part: Buffer): Buffer {
     if (this.#restBytes === 0) return part
-    const line = Buffer.concat([...this.#rest, part])
-    this.#rest = []
+    this.#keep(part)
+    const line = this.#rest.subarray(0, this.#restBytes)
     this.#restBytes = 0
     return line
   }
@@ -102,6 +123,7 @@ class DumpParser {
     this.#line++
     let path: ByteString | undefined
     try {
+      if (bytes.length > MAX_LINE_BYTES) throw tooLong()
       const line = new DumpLine(bytes)
       const [directory, name] = pathOfLine(line)
       path = (name === '/' ? name : `${directory}/${name}`) as ByteString
@@ -194,4 +216,8 @@ class DumpParser {
       facts: { line: this.#line, path: path === undefined ? null : shown(path), cause, errno: fault.errno },
     })
   }
+}
+
+function tooLong(): NodeFault {
+  return new NodeFault('ENAMETOOLONG', `it has more than ${MAX_LINE_BYTES} bytes`)
 }

@@ -5,9 +5,9 @@
  * hold (payloads of directories, digests of files whose bytes are in the image) is not there.
  */
 import { asBuffer, type ByteString, fromBytes } from '../bytes.js'
+import { directoryBytes } from './dirents.js'
 import { escapeField, escapeXattrPart } from './dump-escape.js'
-import { imageNames } from './inode-table.js'
-import { directoryBytes } from './layout.js'
+import { imageNames } from './names.js'
 import {
   type ComposefsEntry,
   type ComposefsNode,

@@ -5,13 +5,13 @@
  * for images of real trees it is about three times.
  */
 import { asBuffer } from '../bytes.js'
-import { ImageError, isGrootError } from '../errors.js'
-import { writeComposefs } from './erofs-write.js'
-import { ImageFault } from './faults.js'
-import { type ComposefsHeader, readHeader } from './format.js'
-import { scanInodes } from './inode-scan.js'
+import { ImageError } from '../errors.js'
+import { writeLayout } from './erofs-write.js'
+import { ImageFault, NodeFault } from './faults.js'
+import { BLOCK_BYTES, type ComposefsHeader, readHeader } from './format.js'
+import { walkImage } from './image-walk.js'
+import { layOut } from './layout.js'
 import type { ComposefsNode } from './node.js'
-import { buildNodes } from './node-build.js'
 
 export interface ComposefsImage {
   readonly header: ComposefsHeader
@@ -31,19 +31,23 @@ export function readComposefs(image: Uint8Array): ComposefsImage {
   const header = readHeader(image)
   const bytes = asBuffer(image)
   try {
-    const root = buildNodes(bytes, header, scanInodes(bytes, header))
-    compare(bytes, root, header.version)
+    if (header.blocks * BLOCK_BYTES !== bytes.length) {
+      const cause = `it has ${bytes.length} bytes, and its header tells of ${header.blocks} blocks of ${BLOCK_BYTES}`
+      throw new ImageFault(0, cause)
+    }
+    const { root, table } = walkImage(bytes, header)
+    compare(bytes, writeLayout(layOut(table), true))
     return { header, root }
   } catch (fault) {
     if (fault instanceof ImageFault) throw invalid(fault.message, fault.offset, fault)
-    if (isGrootError(fault) && fault.code === 'composefs-refused') throw invalid(fault.message, null, fault)
+    if (fault instanceof NodeFault) throw invalid(fault.message, null, fault)
     throw fault
   }
 }
 
-function compare(bytes: Buffer, root: ComposefsNode, version: 0 | 1): void {
+function compare(bytes: Buffer, pieces: Iterable<Uint8Array>): void {
   let at = 0
-  for (const piece of writeComposefs(root, { minVersion: version, maxVersion: version })) {
+  for (const piece of pieces) {
     const found = bytes.subarray(at, at + piece.length)
     if (!found.equals(piece)) {
       let same = 0

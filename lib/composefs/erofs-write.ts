@@ -5,12 +5,12 @@
  */
 import { UsageError } from '../errors.js'
 import { BLOCK_BYTES, encodeHeader } from './format.js'
-import { tableOf } from './inode-table.js'
 import { InodeWriter } from './inode-writer.js'
 import { type ImageLayout, layOut } from './layout.js'
 import type { ComposefsNode } from './node.js'
 import type { Version } from './overlay.js'
 import { Sink } from './sink.js'
+import { tableOf } from './tree-walk.js'
 
 export interface WriteOptions {
   /** The image has this version, unless the tree holds whiteouts and the greatest allows 1. Default: 0. */
@@ -19,7 +19,7 @@ export interface WriteOptions {
   readonly maxVersion?: number
 }
 
-/** An image that is worked out and can be written, as often as wanted while the nodes stay as they are. */
+/** An image that is worked out and can be written, as often as wanted. It does not need the nodes any more. */
 export interface PlannedImage {
   readonly version: Version
   /** Length of the file: a multiple of 4096. */
@@ -27,12 +27,14 @@ export interface PlannedImage {
   readonly inodes: number
   /** The bytes in order, in pieces of 64 KiB to 256 KiB but for the last; each piece is the taker's to keep. */
   chunks(): Generator<Uint8Array, void, undefined>
+  /** The same with less memory: a piece is the taker's only until the next one is asked for. */
+  lentChunks(): Generator<Uint8Array, void, undefined>
 }
 
 /**
  * Works out an image: checks the nodes, orders them and gives everything its place.
  *
- * Memory: about 200 bytes an entry beside the nodes, and not the image itself.
+ * Memory: what the image has of names, xattrs, targets and contents, and 100 bytes an entry.
  *
  * @throws {ImageError} `composefs-refused` when no image can hold the nodes; the facts name the path, the cause and its errno
  * @throws {UsageError} `option-invalid` when a version is neither 0 nor 1
@@ -40,11 +42,15 @@ export interface PlannedImage {
 export function planComposefs(root: ComposefsNode, options: WriteOptions = {}): PlannedImage {
   const least = version('minVersion', options.minVersion ?? 0)
   const greatest = version('maxVersion', options.maxVersion ?? 1)
-  const layout = layOut(
-    tableOf(root, (hasWhiteouts) => (hasWhiteouts && greatest > least ? greatest : least)),
-  )
+  const layout = layOut(tableOf(root, least, greatest > least ? greatest : least))
   const { header, byteLength } = layout
-  return { version: header.version, byteLength, inodes: header.inodes, chunks: () => writeLayout(layout) }
+  return {
+    version: header.version,
+    byteLength,
+    inodes: header.inodes,
+    chunks: () => writeLayout(layout, false),
+    lentChunks: () => writeLayout(layout, true),
+  }
 }
 
 /** Plans an image and writes it; see planComposefs, whose errors come with the first piece. */
@@ -66,28 +72,33 @@ function version(name: string, value: number): Version {
   )
 }
 
-function* writeLayout(layout: ImageLayout): Generator<Uint8Array, void, undefined> {
+/**
+ * The bytes of an image.
+ *
+ * @param isLent whether a piece is the taker's only until the next one is asked for
+ */
+export function* writeLayout(layout: ImageLayout, isLent: boolean): Generator<Uint8Array, void, undefined> {
   const { table, positions, blocks } = layout
   const writer = new InodeWriter(layout)
-  const sink = new Sink()
+  const sink = new Sink(isLent)
   sink.put(encodeHeader(layout.header))
-  for (let i = 0; i < table.nodes.length; i++) {
-    if (sink.isFull) yield sink.take()
+  for (let i = 0; i < table.count; i++) {
+    if (sink.isFull) yield* sink.take()
     sink.skipTo(positions[i]!)
     sink.at = writer.inode(i, sink, sink.at)
   }
   sink.skipTo(layout.inodesEnd)
   for (const id of table.pool.shared) {
-    if (sink.isFull) yield sink.take()
-    sink.at = table.pool.writeEntry(id, sink, sink.at)
+    if (sink.isFull) yield* sink.take()
+    sink.at = table.pool.copyEntry(id, sink, sink.at)
   }
   sink.skipTo(layout.dataStart)
-  for (let i = 0; i < table.nodes.length; i++) {
+  for (let i = 0; i < table.count; i++) {
     for (let block = 0; block < blocks[i]!; block++) {
-      if (sink.isFull) yield sink.take()
+      if (sink.isFull) yield* sink.take()
       writer.block(i, block, sink, sink.at)
       sink.at += BLOCK_BYTES
     }
   }
-  if (sink.at > 0) yield sink.take()
+  if (sink.at > 0) yield* sink.take()
 }

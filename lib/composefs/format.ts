@@ -69,6 +69,13 @@ export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
+/** An integer of 64 bits; what is too large to be exact is too large in any case. */
+export function uint64(view: DataView, at: number): number {
+  const low = view.getUint32(at, true)
+  const high = view.getUint32(at + 4, true)
+  return high === 0 ? low : low + high * 2 ** 32 // small integers stay small ones, which take less memory
+}
+
 /** Header and superblock as they stand in the file: its first 1152 bytes. */
 export function encodeHeader(header: ComposefsHeader): Buffer {
   const bytes = Buffer.alloc(INODES_START)

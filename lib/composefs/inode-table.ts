@@ -1,245 +1,173 @@
 /**
- * The inodes of an image in the order in which they stand there: breadth first, entries of a directory by the bytes of their
- * names. Refuses what is no tree. Sizes and places are worked out in layout.ts.
+ * The inodes of an image in the order in which they stand there: all that is written of them, but not where they stand, which
+ * is worked out in layout.ts.
+ *
+ * Nodes and their strings are many and far apart in memory, so each is looked at once, when it is added; what is written of it
+ * is kept in columns and in an arena. Whoever adds sees to it that the inodes are those of a tree, breadth first, and the
+ * entries of a directory in order of name.
  */
-import { type ByteString, byteString } from '../bytes.js'
-import { checkName, checkNode } from './check-node.js'
-import { NodeFault, refused } from './faults.js'
-import { type ComposefsEntry, type ComposefsNode, isBacked, isWhiteout } from './node.js'
+import type { ByteString } from '../bytes.js'
+import { Arena } from './arena.js'
+import { type Dirents, DirentsBuilder, type PendingEntry } from './dirents.js'
+import { FILE_TYPES } from './format.js'
+import { doubled, InodeColumns, IS_BACKED, IS_EXTENDED, TYPE_BITS } from './inode-columns.js'
+import { type ComposefsKind, type ComposefsNode, isBacked, isInline, stModeOf } from './node.js'
 import { holderMarks, type Mark, OverlayXattrs, ROOT_MARK, type Version, WHITEOUT_MARKS } from './overlay.js'
-import { type XattrId, XattrPool } from './xattr-pool.js'
-
-/** Entries of a directory by name, `.` and `..` among them. */
-export interface DirectoryEntries {
-  readonly names: readonly ByteString[]
-  /** Number of the inode of each. */
-  readonly inodes: Uint32Array
-  /** Link count of the directory: 2, and one for each directory in it. */
-  readonly nlink: number
-}
+import { XattrPool } from './xattr-pool.js'
 
 export interface InodeTable {
   readonly version: Version
-  /** As they stand in the image: whiteouts of the tree are empty files here, and the nodes that hide objects are there. */
-  readonly nodes: readonly ComposefsNode[]
-  /** Of directories. */
-  readonly entries: readonly (DirectoryEntries | null)[]
+  readonly count: number
+  readonly columns: InodeColumns
+  readonly xattrIds: Uint32Array
   readonly pool: XattrPool
-  /** The xattrs of inode i are those from xattrStarts[i] to xattrStarts[i + 1]. */
-  readonly xattrIds: readonly XattrId[]
-  readonly xattrStarts: Uint32Array
-  /** A node whose time is the least. */
-  readonly oldest: ComposefsNode
+  readonly dirents: Dirents
+  readonly arena: Arena
+  /** An inode whose time is the least. */
+  readonly oldest: number
 }
 
-const DOT = byteString('.')
-const DOT_DOT = byteString('..')
-const SELINUX = byteString('security.selinux')
-/** The directories of objects, which must not show through the root. */
-const OBJECT_DIRECTORIES = Array.from({ length: 256 }, (_, i) => byteString(i.toString(16).padStart(2, '0')))
+const MAX_U16 = 0xffff
+const MAX_U32 = 0xffff_ffff
+const NO_MARKS: readonly Mark[] = []
 
-/**
- * @param versionFor says the version of the image, told whether the tree holds whiteouts
- * @throws {ImageError} `composefs-refused` for a node that no image can hold, and where nodes are no tree
- */
-export function tableOf(root: ComposefsNode, versionFor: (hasWhiteouts: boolean) => Version): InodeTable {
-  const walk = new Walk(root)
-  walk.run()
-  const version = versionFor(walk.whiteouts.size > 0)
-  const { nodes } = walk
-  const pool = new XattrPool()
-  const xattrIds: XattrId[] = []
-  const xattrStarts = new Uint32Array(nodes.length + 1)
-  const xattrs = new OverlayXattrs(pool)
-  const marks = marksFor(version)
-  let oldest = root
-  for (let i = 0; i < nodes.length; i++) {
-    const node = nodes[i]!
-    xattrs.use(node, marks(i === 0, walk.holders.has(i), walk.whiteouts.has(i)), xattrIds)
-    xattrStarts[i + 1] = xattrIds.length
-    if (isOlder(node, oldest)) oldest = node
-  }
-  return { version, nodes, entries: walk.entries, pool, xattrIds, xattrStarts, oldest }
-}
+export class TableBuilder {
+  readonly #holderMarks: readonly Mark[]
+  readonly #arena = new Arena()
+  readonly #dirents = new DirentsBuilder(this.#arena)
+  readonly #pool: XattrPool
+  readonly #xattrs: OverlayXattrs
+  readonly #columns: InodeColumns
+  #count = 0
+  #xattrIds: Uint32Array
+  #xattrCount = 0
+  #oldest = 0
 
-function isOlder(a: ComposefsNode, b: ComposefsNode): boolean {
-  if (a.mtimeSeconds === b.mtimeSeconds) return a.mtimeNanoseconds < b.mtimeNanoseconds
-  return a.mtimeSeconds < b.mtimeSeconds
-}
-
-type MarksOf = (isRoot: boolean, isHolder: boolean, isWhiteout: boolean) => readonly Mark[]
-
-function marksFor(version: Version): MarksOf {
-  const none: readonly Mark[] = []
-  const holder = holderMarks(version)
-  const root = [ROOT_MARK]
-  const rootHolder = [ROOT_MARK, ...holder]
-  return (isRoot, isHolder, isOwnWhiteout) => {
-    if (isOwnWhiteout) return WHITEOUT_MARKS
-    if (isRoot) return isHolder ? rootHolder : root
-    return isHolder ? holder : none
-  }
-}
-
-interface PendingLink {
-  readonly directory: number
-  readonly slot: number
-  readonly target: ComposefsNode
-}
-
-class Walk {
-  readonly nodes: ComposefsNode[]
-  readonly entries: (DirectoryEntries | null)[] = []
-  /** Inodes that are whiteouts of the tree, and directories that hold some under their own names. */
-  readonly whiteouts = new Set<number>()
-  readonly holders = new Set<number>()
-  readonly #parents = [0]
-  readonly #numbers: Map<ComposefsNode, number>
-  readonly #links: PendingLink[] = []
-  #hider: ComposefsNode | undefined
-  /** Length of the digests seen: objects of two algorithms would not be found in one place. */
-  #digestLength = 0
-  /** What is being looked at, for messages. */
-  #at = 0
-  #name: ByteString | undefined
-
-  constructor(root: ComposefsNode) {
-    this.nodes = [root]
-    this.#numbers = new Map([[root, 0]])
+  /**
+   * @param version of the image if it has whiteouts, which is what directories are marked for
+   * @param expected how many inodes there may be, as far as that is known
+   */
+  constructor(version: Version, expected = 1024) {
+    this.#holderMarks = holderMarks(version)
+    this.#columns = new InodeColumns(expected)
+    this.#pool = new XattrPool(this.#arena, 2 * expected)
+    this.#xattrs = new OverlayXattrs(this.#pool)
+    this.#xattrIds = new Uint32Array(2 * expected)
   }
 
-  run(): void {
-    try {
-      if (this.nodes[0]!.kind !== 'directory')
-        throw new NodeFault('ENOTDIR', 'the top of a tree is a directory')
-      for (this.#at = 0; this.#at < this.nodes.length; this.#at++) {
-        this.#name = undefined
-        this.#visit(this.nodes[this.#at]!)
-      }
-      for (const link of this.#links) this.#resolve(link)
-    } catch (fault) {
-      if (!(fault instanceof NodeFault)) throw fault
-      throw refused(this.#path(), fault)
+  /** How many inodes there are, which is the number of the next. */
+  get count(): number {
+    return this.#count
+  }
+
+  /** Takes the next inode, of what is no directory, and gives its number. */
+  addLeaf(node: ComposefsNode): number {
+    const i = this.#add(node)
+    const { kind } = node
+    const { extras } = this.#columns
+    if (kind === 'symlink') {
+      extras[i] = this.#arena.putText(node.payload!)
+      this.#describe(i, node, kind, node.nlink, node.payload!.length, NO_MARKS)
+      return i
+    }
+    if (kind === 'char' || kind === 'block') extras[i] = node.rdev
+    if (kind === 'file' && isInline(node)) extras[i] = this.#arena.put(node.content!)
+    // Files end at 2^53 bytes, where numbers are still exact.
+    this.#describe(i, node, kind, node.nlink, kind === 'file' ? Number(node.size) : 0, NO_MARKS)
+    // The size of a device and its like is not in the image, and makes their inodes extended all the same.
+    if (node.size > MAX_U32) this.#columns.forms[i]! |= IS_EXTENDED
+    return i
+  }
+
+  /** The same for a whiteout of the tree, which is an empty file in the image. */
+  addWhiteout(node: ComposefsNode): number {
+    const i = this.#add(node)
+    this.#describe(i, node, 'file', node.nlink, 0, WHITEOUT_MARKS)
+    return i
+  }
+
+  /** Takes the next inode, of a directory whose entries come later; then closeDirectory must be called. */
+  addDirectory(node: ComposefsNode): number {
+    const i = this.#add(node)
+    this.#columns.forms[i] = FILE_TYPES.directory
+    return i
+  }
+
+  /** Gives the directory that is closed next an entry. */
+  addEntry(name: ByteString, inode: number): void {
+    this.#dirents.add(name, inode, this.#columns.forms[inode]! & TYPE_BITS)
+  }
+
+  /** The same, for an inode that settleEntry tells. */
+  addPendingEntry(name: ByteString): PendingEntry {
+    return this.#dirents.addPending(name)
+  }
+
+  /** To be called when the directory of the entry is closed. */
+  settleEntry(entry: PendingEntry, inode: number): void {
+    this.#dirents.settle(entry, inode, this.#columns.forms[inode]! & TYPE_BITS)
+  }
+
+  /**
+   * Ends the entries of a directory.
+   *
+   * @param nlink its link count: 2, and one for each directory in it
+   * @param isHolder whether it holds whiteouts, under their own names
+   */
+  closeDirectory(i: number, node: ComposefsNode, nlink: number, isHolder: boolean): void {
+    const marks = isHolder ? this.#holderMarks : NO_MARKS
+    this.#columns.extras[i] = this.#dirents.count
+    const size = this.#dirents.close()
+    this.#describe(i, node, 'directory', nlink, size, i === 0 ? [ROOT_MARK, ...marks] : marks)
+  }
+
+  finish(version: Version): InodeTable {
+    const columns = this.#columns
+    // Compact inodes have no time but that of the oldest, which is known only now.
+    for (let i = 0; i < this.#count; i++) {
+      if (columns.compareTimes(i, this.#oldest) !== 0) columns.forms[i]! |= IS_EXTENDED
+    }
+    return {
+      version,
+      count: this.#count,
+      columns,
+      xattrIds: this.#xattrIds,
+      pool: this.#pool,
+      dirents: this.#dirents,
+      arena: this.#arena,
+      oldest: this.#oldest,
     }
   }
 
-  #visit(node: ComposefsNode): void {
-    checkNode(node)
-    if (node.kind === 'directory') {
-      this.entries.push(this.#enter(node.children!))
-      return
-    }
-    this.entries.push(null)
-    if (isBacked(node) && node.digest !== null) this.#checkDigest(node.digest)
-    if (this.whiteouts.has(this.#at)) {
-      this.nodes[this.#at] = { ...node, kind: 'file', size: 0, payload: null, content: null, digest: null }
-    }
+  #add(node: ComposefsNode): number {
+    const i = this.#count++
+    this.#columns.makeRoom(i)
+    this.#columns.setTime(i, node.mtimeSeconds, node.mtimeNanoseconds)
+    if (this.#columns.compareTimes(i, this.#oldest) < 0) this.#oldest = i
+    return i
   }
 
-  #enter(children: ReadonlyMap<ByteString, ComposefsEntry>): DirectoryEntries {
-    const directory = this.#at
-    const names = imageNames(children, directory === 0)
-    const inodes = new Uint32Array(names.length)
-    let nlink = 2
-    for (let slot = 0; slot < names.length; slot++) {
-      const name = names[slot]!
-      const entry = children.get(name)
-      if (entry === undefined) {
-        if (name === DOT || name === DOT_DOT) {
-          inodes[slot] = name === DOT ? directory : this.#parents[directory]!
-        } else {
-          inodes[slot] = this.nodes.length
-          this.#hider ??= objectHider(this.nodes[0]!)
-          this.#add(this.#hider)
-        }
-        continue
-      }
-      this.#name = name
-      checkName(name)
-      if (entry.kind === 'link') {
-        this.#links.push({ directory, slot, target: entry.target })
-        continue
-      }
-      if (this.#numbers.has(entry)) {
-        throw new NodeFault('EMLINK', 'it is in the tree under another name too, and neither is a link')
-      }
-      this.#numbers.set(entry, this.nodes.length)
-      inodes[slot] = this.nodes.length
-      if (entry.kind === 'directory') nlink++
-      if (isWhiteout(entry)) {
-        this.whiteouts.add(this.nodes.length)
-        this.holders.add(directory)
-      }
-      this.#add(entry)
-    }
-    return { names, inodes, nlink }
-  }
-
-  #add(node: ComposefsNode): void {
-    this.nodes.push(node)
-    this.#parents.push(this.#at)
-  }
-
-  #resolve({ directory, slot, target }: PendingLink): void {
-    const entries = this.entries[directory]!
-    this.#at = directory
-    this.#name = entries.names[slot]!
-    const number = this.#numbers.get(target)
-    if (number === undefined) throw new NodeFault('EINVAL', 'it is a link to what is not in the tree')
-    if (target.kind === 'directory') throw new NodeFault('EINVAL', 'it is a link to a directory')
-    entries.inodes[slot] = number
-  }
-
-  #checkDigest({ length }: string): void {
-    // What digests are made of is looked at where they are made.
-    if (length !== 64 && length !== 128)
-      throw new NodeFault('EINVAL', `its digest has ${length} hex digits, not 64 or 128`)
-    if (this.#digestLength === 0) this.#digestLength = length
-    if (this.#digestLength !== length) {
-      throw new NodeFault('EINVAL', 'its digest is by another algorithm than those of other files')
-    }
-  }
-
-  #path(): ByteString {
-    const names = this.#name === undefined ? [] : [this.#name]
-    for (let at = this.#at; at !== 0; at = this.#parents[at]!) {
-      const siblings = this.entries[this.#parents[at]!]!
-      const slot = siblings.inodes.findIndex((each, i) => each === at && !isDots(siblings.names[i]!))
-      names.push(siblings.names[slot]!)
-    }
-    return `/${names.reverse().join('/')}` as ByteString
-  }
-}
-
-function isDots(name: ByteString): boolean {
-  return name === DOT || name === DOT_DOT
-}
-
-/**
- * The names of a directory in an image, in order: `.` and `..`, which are not always the first, and in the root those that
- * hide the directories of objects.
- */
-export function imageNames(children: ReadonlyMap<ByteString, unknown>, isRoot: boolean): ByteString[] {
-  const names = [DOT, DOT_DOT, ...children.keys()]
-  if (isRoot) for (const name of OBJECT_DIRECTORIES) if (!children.has(name)) names.push(name)
-  for (let i = 1; i < names.length; i++) if (names[i]! < names[i - 1]!) return names.sort()
-  return names
-}
-
-/** Real whiteouts, over the names of object directories that the root does not use itself. */
-function objectHider(root: ComposefsNode): ComposefsNode {
-  const label = root.xattrs.get(SELINUX)
-  return {
-    ...root,
-    kind: 'char',
-    mode: 0o644,
-    nlink: 1,
-    rdev: 0,
-    size: 0,
-    xattrs: label === undefined ? new Map() : new Map([[SELINUX, label]]),
-    payload: null,
-    content: null,
-    digest: null,
-    children: null,
+  #describe(
+    i: number,
+    node: ComposefsNode,
+    kind: ComposefsKind,
+    nlink: number,
+    size: number,
+    marks: readonly Mark[],
+  ): void {
+    const columns = this.#columns
+    const { uid, gid } = node
+    const isWide = size > MAX_U32 || nlink > MAX_U16 || uid > MAX_U16 || gid > MAX_U16
+    columns.forms[i] = FILE_TYPES[kind] | (isBacked(node) ? IS_BACKED : 0) | (isWide ? IS_EXTENDED : 0)
+    columns.modes[i] = stModeOf(kind, node.mode)
+    columns.nlinks[i] = nlink
+    columns.uids[i] = uid
+    columns.gids[i] = gid
+    columns.sizes[i] = size
+    const ids = this.#xattrs.use(node, marks)
+    columns.xattrStarts[i] = this.#xattrCount
+    while (this.#xattrCount + ids.length > this.#xattrIds.length) this.#xattrIds = doubled(this.#xattrIds)
+    for (const id of ids) this.#xattrIds[this.#xattrCount++] = id
+    columns.xattrEnds[i] = this.#xattrCount
   }
 }

@@ -4,9 +4,9 @@
 import type { ByteString } from '../bytes.js'
 import { MAX_XATTR_COST, XATTR_BASE_COST, xattrCost } from './check-node.js'
 import { ImageFault } from './faults.js'
-import { BLOCK_BYTES, type ComposefsHeader, viewOf } from './format.js'
-import type { Scan, ScannedInode } from './inode-scan.js'
-import { type ComposefsEntry, type ComposefsNode, NO_CHILDREN, UNSEEN_SIZE } from './node.js'
+import { BLOCK_BYTES, type ComposefsHeader } from './format.js'
+import type { InodeReader } from './inode-read.js'
+import { type ComposefsEntry, type ComposefsNode, UNSEEN_SIZE } from './node.js'
 import {
   holderMarks,
   type Mark,
@@ -22,68 +22,45 @@ type Xattrs = Map<ByteString, ByteString>
 
 const NONE: Xattrs = new Map()
 const MAX_U16 = 0xffff
+const WHITEOUT_NAMES = asRead(WHITEOUT_MARKS)
 
-/** @throws {ImageFault} where the image is not one that the writer writes */
-export function buildNodes(bytes: Buffer, header: ComposefsHeader, scan: Scan): ComposefsNode {
-  return new Builder(bytes, header, scan).run()
-}
-
-class Builder {
+/** Makes the nodes of the inodes that a reader comes to. */
+export class NodeBuilder {
   readonly #bytes: Buffer
   readonly #view: DataView
   readonly #header: ComposefsHeader
-  readonly #scan: Scan
-  readonly #reader: XattrReader
+  readonly #inode: InodeReader
+  readonly #xattrs: XattrReader
   readonly #holderNames: readonly Mark[]
-  /** Directories that have all marks of one that holds whiteouts, and those of them that do. */
-  readonly #marked = new Set<number>()
-  readonly #holders = new Set<number>()
+  /** Times as they were made first: files of one package have the same. */
+  readonly #seconds = new Map<number, bigint>()
   /** Of the inode that is being read: what the writer says of its object. */
   #metacopy: ByteString | undefined
   #redirect: ByteString | undefined
-  #isMarkedRoot = false
 
-  constructor(bytes: Buffer, header: ComposefsHeader, scan: Scan) {
+  constructor(bytes: Buffer, view: DataView, header: ComposefsHeader, inode: InodeReader) {
     this.#bytes = bytes
-    this.#view = viewOf(bytes)
+    this.#view = view
     this.#header = header
-    this.#scan = scan
-    this.#reader = new XattrReader(bytes, scan.inodesEnd, scan.dataStart)
+    this.#inode = inode
+    this.#xattrs = new XattrReader(bytes, header.xattrBlock * BLOCK_BYTES)
     this.#holderNames = asRead(holderMarks(header.version))
   }
 
-  run(): ComposefsNode {
-    const { inodes, directories, hiders } = this.#scan
-    const nodes: ComposefsNode[] = []
-    for (let i = 0; i < inodes.length; i++) {
-      // A hider is made from the root by the writer, and stands for nothing here.
-      nodes.push(hiders.has(i) ? nodes[0]! : this.#node(i, inodes[i]!))
-    }
-    for (const i of this.#holders) this.#unmark(nodes[i]!.xattrs as Xattrs)
-    for (let i = 0; i < inodes.length; i++) {
-      const directory = directories[i]
-      if (directory === null || directory === undefined || directory.names.length === 0) continue
-      const children = nodes[i]!.children as Map<ByteString, ComposefsEntry>
-      for (let slot = 0; slot < directory.names.length; slot++) {
-        const inode = directory.inodes[slot]!
-        children.set(
-          directory.names[slot]!,
-          inode >= 0 ? nodes[inode]! : { kind: 'link', target: nodes[-1 - inode]! },
-        )
-      }
-    }
-    if (!this.#isMarkedRoot) throw new ImageFault(inodes[0]!.at, 'its root is not opaque')
-    return nodes[0]!
-  }
-
-  #node(i: number, inode: ScannedInode): ComposefsNode {
+  /**
+   * The node of the reader's inode.
+   *
+   * @param isRoot whether it must have the mark of a root
+   * @param mayBeWhiteout whether it stands in a directory that is marked for whiteouts
+   */
+  build(isRoot: boolean, mayBeWhiteout: boolean): ComposefsNode {
     const view = this.#view
-    const { at, kind, isExtended } = inode
-    const xattrs = this.#readXattrs(i, inode)
-    const isWhiteout = this.#isWhiteout(inode, xattrs)
+    const { at, kind, size, isExtended, isBacked } = this.#inode
+    const xattrs = this.#readXattrs(isRoot)
+    const isWhiteout = mayBeWhiteout && kind === 'file' && size === 0 && hasAll(xattrs, WHITEOUT_NAMES)
     if (isWhiteout) for (const [name] of WHITEOUT_NAMES) xattrs.delete(name)
-    if (kind === 'directory' && hasAll(xattrs, this.#holderNames)) this.#marked.add(i)
     const isDevice = kind === 'char' || kind === 'block'
+    const isUnseen = isDevice || kind === 'fifo' || kind === 'socket'
     return {
       kind: isWhiteout ? 'char' : kind,
       mode: view.getUint16(at + 4, true) & 0o7777,
@@ -91,56 +68,25 @@ class Builder {
       uid: isExtended ? view.getUint32(at + 24, true) : view.getUint16(at + 24, true),
       gid: isExtended ? view.getUint32(at + 28, true) : view.getUint16(at + 26, true),
       rdev: isDevice ? view.getUint32(at + 16, true) : 0,
-      size: isDevice || kind === 'fifo' || kind === 'socket' ? this.#unseenSize(inode) : inode.size,
-      mtimeSeconds: isExtended ? view.getBigInt64(at + 32, true) : this.#header.mtimeSeconds,
+      size: isUnseen && isExtended ? this.#unseenSize() : size,
+      mtimeSeconds: isExtended ? this.#secondsAt(at + 32) : this.#header.mtimeSeconds,
       mtimeNanoseconds: isExtended ? view.getUint32(at + 40, true) : this.#header.mtimeNanoseconds,
       xattrs: xattrs.size === 0 ? NONE : xattrs,
-      payload: kind === 'symlink' ? this.#target(inode) : (this.#redirect ?? null),
-      content: kind === 'file' && inode.size > 0 && !inode.isBacked ? this.#content(inode) : null,
+      payload: kind === 'symlink' ? this.#target() : (this.#redirect ?? null),
+      content: kind === 'file' && size > 0 && !isBacked ? this.#content() : null,
       digest: (this.#metacopy || null) as ComposefsNode['digest'],
-      children:
-        kind !== 'directory' ? null : this.#scan.directories[i]!.names.length > 0 ? new Map() : NO_CHILDREN,
+      children: kind === 'directory' ? new Map<ByteString, ComposefsEntry>() : null,
     }
   }
 
-  #readXattrs(i: number, { xattrs: start, tail, at, isBacked }: ScannedInode): Xattrs {
-    this.#metacopy = undefined
-    this.#redirect = undefined
-    let xattrs = NONE
-    if (tail > start) {
-      this.#reader.read(start, tail, (name, value) => {
-        if (this.#takeOwn(i, isBacked, name, value)) return
-        const unescaped = unescapeName(name)
-        if (unescaped === undefined) throw new ImageFault(start, `an xattr speaks to overlayfs: ${name}`)
-        if (xattrs === NONE) xattrs = new Map()
-        if (xattrs.has(unescaped)) throw new ImageFault(start, 'an inode has an xattr twice')
-        xattrs.set(unescaped, value)
-      })
-    }
-    if (isBacked && this.#metacopy === undefined)
-      throw new ImageFault(at, 'a file of an object has no metacopy xattr')
-    return xattrs
-  }
-
-  /** Takes what the writer has put there. Twice the same is found when the image is written again. */
-  #takeOwn(i: number, isBacked: boolean, name: ByteString, value: ByteString): boolean {
-    if (isBacked && name === METACOPY) this.#metacopy = value
-    else if (isBacked && name === REDIRECT) this.#redirect = value
-    else if (i === 0 && name === ROOT_MARK[0] && value === ROOT_MARK[1]) this.#isMarkedRoot = true
-    else return false
-    return true
-  }
-
-  /** An empty file with the marks of a whiteout, in a directory with those of one that holds some. */
-  #isWhiteout({ kind, size, parent }: ScannedInode, xattrs: Xattrs): boolean {
-    if (kind !== 'file' || size !== 0 || xattrs.size < WHITEOUT_NAMES.length) return false
-    if (!hasAll(xattrs, WHITEOUT_NAMES) || !this.#marked.has(parent)) return false
-    this.#holders.add(parent)
-    return true
+  /** Whether a directory is marked as one that holds whiteouts. */
+  isMarked({ xattrs }: ComposefsNode): boolean {
+    return hasAll(xattrs, this.#holderNames)
   }
 
   /** Takes the marks from a directory that holds whiteouts, for the writer puts them there again. */
-  #unmark(xattrs: Xattrs): void {
+  unmark(node: ComposefsNode): void {
+    const xattrs = node.xattrs as Xattrs
     let cost = XATTR_BASE_COST
     for (const [name, value] of xattrs) cost += xattrCost(name.length, value.length)
     // Those of both versions, as composefs-info does; the others too where the directory would have too many with them.
@@ -151,9 +97,36 @@ class Builder {
     }
   }
 
-  #unseenSize({ at, isExtended }: ScannedInode): number {
-    if (!isExtended) return 0
+  #readXattrs(isRoot: boolean): Xattrs {
+    const { at, isBacked, xattrs: start, tail } = this.#inode
+    this.#metacopy = undefined
+    this.#redirect = undefined
+    this.#xattrs.read(start, tail)
+    const { names, values } = this.#xattrs
+    let xattrs = NONE
+    let isMarkedRoot = false
+    for (let i = 0; i < names.length; i++) {
+      const name = names[i]!
+      const value = values[i]!
+      // Twice the same of these is found when the image is written again.
+      if (isBacked && name === METACOPY) this.#metacopy = value
+      else if (isBacked && name === REDIRECT) this.#redirect = value
+      else if (isRoot && name === ROOT_MARK[0] && value === ROOT_MARK[1]) isMarkedRoot = true
+      else {
+        if (xattrs === NONE) xattrs = new Map()
+        putXattr(xattrs, name, value, start)
+      }
+    }
+    if (isRoot && !isMarkedRoot) throw new ImageFault(at, 'its root is not opaque')
+    if (isBacked && this.#metacopy === undefined)
+      throw new ImageFault(at, 'a file of an object has no metacopy xattr')
+    return xattrs
+  }
+
+  /** Of an extended inode whose kind has no size. */
+  #unseenSize(): number {
     const view = this.#view
+    const { at } = this.#inode
     const isNarrow =
       view.getUint32(at + 24, true) <= MAX_U16 &&
       view.getUint32(at + 28, true) <= MAX_U16 &&
@@ -164,29 +137,44 @@ class Builder {
     return isNarrow && isOldest ? UNSEEN_SIZE : 0
   }
 
-  #target({ blocks, firstBlock, tail, size }: ScannedInode): ByteString {
-    const start = blocks > 0 ? this.#blockAt(firstBlock) : tail
-    return this.#bytes.toString('latin1', start, start + size) as ByteString
+  #secondsAt(at: number): bigint {
+    const low = this.#view.getUint32(at, true)
+    if (this.#view.getUint32(at + 4, true) !== 0) return this.#view.getBigInt64(at, true)
+    let seconds = this.#seconds.get(low)
+    if (seconds === undefined) {
+      seconds = BigInt(low)
+      this.#seconds.set(low, seconds)
+    }
+    return seconds
   }
 
-  #content({ blocks, firstBlock, tail, tailBytes, size }: ScannedInode): Uint8Array {
-    const start = this.#blockAt(firstBlock)
-    const first = this.#bytes.subarray(start, blocks > 0 ? start + size - tailBytes : start)
-    return Buffer.concat([first, this.#bytes.subarray(tail, tail + tailBytes)])
+  #target(): ByteString {
+    const { blocks, start, tail, size } = this.#inode
+    const from = blocks > 0 ? start : tail
+    return this.#bytes.toString('latin1', from, from + size) as ByteString
   }
 
-  #blockAt(block: number): number {
-    return this.#scan.dataStart + block * BLOCK_BYTES
+  #content(): Uint8Array {
+    const { blocks, start, tail, tailBytes, size } = this.#inode
+    const content = Buffer.allocUnsafe(size)
+    const inBlocks = blocks > 0 ? this.#bytes.copy(content, 0, start, start + size - tailBytes) : 0
+    this.#bytes.copy(content, inBlocks, tail, tail + tailBytes)
+    return content
   }
 }
 
-const WHITEOUT_NAMES = asRead(WHITEOUT_MARKS)
+function putXattr(xattrs: Xattrs, name: ByteString, value: ByteString, at: number): void {
+  const unescaped = unescapeName(name)
+  if (unescaped === undefined) throw new ImageFault(at, `an xattr speaks to overlayfs: ${name}`)
+  if (xattrs.has(unescaped)) throw new ImageFault(at, 'an inode has an xattr twice')
+  xattrs.set(unescaped, value)
+}
 
 /** Marks as they are once the names are unescaped. */
 function asRead(marks: readonly Mark[]): readonly Mark[] {
   return marks.map(([name, value]) => [unescapeName(name)!, value])
 }
 
-function hasAll(xattrs: Xattrs, marks: readonly Mark[]): boolean {
-  return marks.every(([name, value]) => xattrs.get(name) === value)
+function hasAll(xattrs: ReadonlyMap<ByteString, ByteString>, marks: readonly Mark[]): boolean {
+  return xattrs.size > 0 && marks.every(([name, value]) => xattrs.get(name) === value)
 }

@@ -45,7 +45,10 @@ export interface ComposefsNode {
   readonly children: ReadonlyMap<ByteString, ComposefsEntry> | null
 }
 
-/** A further name of a node that is in the tree under a name of its own. Only that one decides the node's place in the image. */
+/**
+ * A further name of a node that is in the tree under a name of its own, and only there. That one decides the node's place in the
+ * image. (The same object under two names, with no links to it, is two inodes that look alike.)
+ */
 export interface ComposefsLink {
   readonly kind: 'link'
   readonly target: ComposefsNode

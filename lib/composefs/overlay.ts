@@ -4,8 +4,9 @@
  * xattrs of the image are worked out from a node, and for reading the other way round.
  */
 import type { ByteString } from '../bytes.js'
+import { NO_XATTRS } from '../tree/model.js'
 import { type ComposefsNode, isBacked } from './node.js'
-import type { XattrId, XattrKey, XattrPool } from './xattr-pool.js'
+import type { PooledKey, XattrId, XattrPool } from './xattr-pool.js'
 
 export type Version = 0 | 1
 export type Mark = readonly [name: ByteString, value: ByteString]
@@ -37,11 +38,32 @@ export function holderMarks(version: Version): readonly Mark[] {
   return version === 0 ? HOLDER_MARKS_0 : HOLDER_MARKS
 }
 
+const SELINUX = name('security.selinux')
+
+/** A real whiteout, which stands over the names of object directories that the root does not use itself. */
+export function objectHider(root: ComposefsNode): ComposefsNode {
+  const label = root.xattrs.get(SELINUX)
+  return {
+    ...root,
+    kind: 'char',
+    mode: 0o644,
+    nlink: 1,
+    rdev: 0,
+    size: 0,
+    xattrs: label === undefined ? NO_XATTRS : new Map([[SELINUX, label]]),
+    payload: null,
+    content: null,
+    digest: null,
+    children: null,
+  }
+}
+
 /** Puts the xattrs that nodes have in the image into a pool. */
 export class OverlayXattrs {
   readonly #pool: XattrPool
-  readonly #metacopy: XattrKey
-  readonly #redirect: XattrKey
+  readonly #metacopy: PooledKey
+  readonly #redirect: PooledKey
+  readonly #ids: XattrId[] = []
 
   constructor(pool: XattrPool) {
     this.#pool = pool
@@ -50,28 +72,34 @@ export class OverlayXattrs {
   }
 
   /**
-   * Puts the ids of a node's xattrs behind `into`, in order of name.
+   * The ids of a node's xattrs, in order of name; the array is used again for the next node.
    *
    * @param marks what its place in the tree adds; they replace what the node has by the same name
    */
-  use(node: ComposefsNode, marks: readonly Mark[], into: XattrId[]): void {
+  use(node: ComposefsNode, marks: readonly Mark[]): readonly XattrId[] {
     const pool = this.#pool
-    const start = into.length
+    const ids = this.#ids
+    ids.length = 0
     if (node.xattrs.size > 0) {
       for (const [key, value] of node.xattrs) {
         const escaped = escapeName(key)
-        if (!hasMark(marks, escaped)) into.push(pool.use(pool.key(escaped), value))
+        if (!hasMark(marks, escaped)) ids.push(pool.use(pool.key(escaped), value))
       }
     }
-    for (const [key, value] of marks) into.push(pool.use(pool.key(key), value))
+    for (const [key, value] of marks) ids.push(pool.use(pool.key(key), value))
     if (isBacked(node)) {
-      into.push(pool.use(this.#metacopy, (node.digest ?? '') as ByteString))
-      if (node.payload !== null && node.payload !== '') into.push(pool.use(this.#redirect, node.payload))
-      if (node.xattrs.size === 0) return // two, and in order
+      ids.push(pool.use(this.#metacopy, (node.digest ?? '') as ByteString))
+      if (node.payload !== null && node.payload !== '') ids.push(pool.use(this.#redirect, node.payload))
     }
-    if (into.length - start < 2) return
-    const sorted = into.splice(start).sort((a, b) => pool.compareNames(a, b))
-    for (const id of sorted) into.push(id)
+    if (!this.#isInOrder()) ids.sort((a, b) => pool.compareNames(a, b))
+    return ids
+  }
+
+  #isInOrder(): boolean {
+    for (let i = 1; i < this.#ids.length; i++) {
+      if (this.#pool.compareNames(this.#ids[i - 1]!, this.#ids[i]!) > 0) return false
+    }
+    return true
   }
 }
 

@@ -18,6 +18,12 @@ export class Sink {
   at = 0
   /** Where the buffer begins in the image. */
   #start = 0
+  readonly #isLent: boolean
+
+  /** @param isLent whether what is taken may be written over when more is taken: one buffer does for all then */
+  constructor(isLent: boolean) {
+    this.#isLent = isLent
+  }
 
   /** Whether there is no room for the largest record. */
   get isFull(): boolean {
@@ -49,12 +55,15 @@ export class Sink {
   }
 
   /** What is filled; the sink begins anew behind it. */
-  take(): Uint8Array {
-    const full = this.buffer.subarray(0, this.at)
+  *take(): Generator<Uint8Array, void, undefined> {
+    yield this.buffer.subarray(0, this.at)
     this.#start += this.at
-    this.buffer = Buffer.alloc(PIECE_BYTES)
-    this.view = viewOf(this.buffer)
+    if (this.#isLent) {
+      this.buffer.fill(0, 0, this.at)
+    } else {
+      this.buffer = Buffer.alloc(PIECE_BYTES)
+      this.view = viewOf(this.buffer)
+    }
     this.at = 0
-    return full
   }
 }

@@ -14,10 +14,10 @@ import {
   type Metadata,
   NO_CONTENT,
   NO_XATTRS,
-  type NonDirectory,
   type RegularFile,
   type Tree,
 } from '../tree/model.js'
+import { inOrder } from './names.js'
 import { type ComposefsEntry, type ComposefsNode, isInline, majorOf, minorOf, rdevOf } from './node.js'
 import type { Verity512Digest } from './verity.js'
 
@@ -39,28 +39,28 @@ export interface FromTreeOptions {
 
 /** The tree as nodes. Content that the tree has inline is inline in the image, all else in objects. */
 export function composefsFromTree(tree: Tree, options: FromTreeOptions = {}): ComposefsNode {
-  const made = new Map<NonDirectory, Writable<ComposefsNode>>()
-  const root = directoryNode(tree.root, options)
+  const made = new Map<Inode, Writable<ComposefsNode>>()
+  const root = nodeOf(tree.root, options)
   // Depth first and in order of name, so that dumps of the image say the same when they are read again.
-  const todo: Step[] = stepsInto(tree.root, root.children)
-  for (let step = todo.pop(); step !== undefined; step = todo.pop()) {
-    const { name, inode, into } = step
-    if (inode.kind === 'directory') {
-      const node = directoryNode(inode, options)
-      into.set(name, node)
-      for (const each of stepsInto(inode, node.children)) todo.push(each)
+  const open = [openDirectory(tree.root, root)]
+  for (let directory = open.at(-1); directory !== undefined; directory = open.at(-1)) {
+    const { done, value } = directory.entries.next()
+    if (done === true) {
+      open.pop()
       continue
     }
+    const [name, inode] = value
     if (options.skipDevices === true && (inode.kind === 'char' || inode.kind === 'block')) continue
-    const known = made.get(inode)
-    if (known === undefined || options.hardLinks === 'split') {
-      const node = nodeOf(inode, options)
-      made.set(inode, node)
-      into.set(name, node)
-    } else {
+    const known = options.hardLinks === 'split' ? undefined : made.get(inode)
+    if (known !== undefined) {
       known.nlink++
-      into.set(name, { kind: 'link', target: known })
+      directory.into.set(name, { kind: 'link', target: known })
+      continue
     }
+    const node = nodeOf(inode, options)
+    directory.into.set(name, node)
+    if (inode.kind === 'directory') open.push(openDirectory(inode, node))
+    else made.set(inode, node)
   }
   return root
 }
@@ -71,64 +71,25 @@ function objectNameOf(digest: VerityDigest | Verity512Digest): ByteString {
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
-type Children = Map<ByteString, ComposefsEntry>
 
-interface Step {
-  readonly name: ByteString
-  readonly inode: Inode
-  readonly into: Children
+/** A directory of the tree that is gone through, and the children of its node. */
+interface OpenDirectory {
+  readonly entries: Iterator<readonly [name: ByteString, inode: Inode]>
+  readonly into: Map<ByteString, ComposefsEntry>
 }
 
-/** Last name first, for a stack. */
-function stepsInto(directory: Directory, into: Children): Step[] {
-  const names = [...directory.children.keys()].sort().reverse()
-  return names.map((name) => ({ name, inode: directory.children.get(name)!, into }))
-}
-
-function directoryNode(
-  directory: Directory,
-  options: FromTreeOptions,
-): ComposefsNode & { readonly children: Children } {
-  return { ...baseNode(directory, options), kind: 'directory', children: new Map() }
-}
-
-function nodeOf(inode: NonDirectory, options: FromTreeOptions): ComposefsNode {
-  const base = baseNode(inode, options)
-  switch (inode.kind) {
-    case 'symlink':
-      return { ...base, kind: 'symlink', size: inode.target.length, payload: inode.target }
-    case 'char':
-    case 'block':
-      return { ...base, kind: inode.kind, rdev: rdevOf(inode.major, inode.minor) }
-    case 'fifo':
-    case 'socket':
-      return { ...base, kind: inode.kind }
-    case 'file':
-      return fileNode(base, inode, options)
-  }
-}
-
-function fileNode(
-  base: ComposefsNode,
-  { content, size }: RegularFile,
-  options: FromTreeOptions,
-): ComposefsNode {
-  switch (content.kind) {
-    case 'empty':
-      return base
-    case 'inline':
-      return { ...base, size: content.bytes.length, content: content.bytes }
-    case 'object': {
-      const digest = options.digestOf?.(content.digest) ?? content.digest
-      return { ...base, size, payload: objectNameOf(digest), digest }
-    }
-  }
-}
-
-/** An empty file with the metadata. */
-function baseNode(inode: Metadata, { useEpoch, xattrs }: FromTreeOptions): ComposefsNode {
+function openDirectory({ children }: Directory, node: ComposefsNode): OpenDirectory {
   return {
-    kind: 'file',
+    entries: inOrder(children)[Symbol.iterator](),
+    into: node.children as Map<ByteString, ComposefsEntry>,
+  }
+}
+
+/** The node of an inode, of a directory without its entries. */
+function nodeOf(inode: Inode, options: FromTreeOptions): Writable<ComposefsNode> {
+  const { useEpoch, xattrs } = options
+  const node: Writable<ComposefsNode> = {
+    kind: inode.kind,
     mode: inode.mode,
     nlink: 1,
     uid: inode.uid,
@@ -141,7 +102,39 @@ function baseNode(inode: Metadata, { useEpoch, xattrs }: FromTreeOptions): Compo
     payload: null,
     content: null,
     digest: null,
-    children: null,
+    children: inode.kind === 'directory' ? new Map() : null,
+  }
+  switch (inode.kind) {
+    case 'symlink':
+      node.size = inode.target.length
+      node.payload = inode.target
+      break
+    case 'char':
+    case 'block':
+      node.rdev = rdevOf(inode.major, inode.minor)
+      break
+    case 'file':
+      setContent(node, inode, options)
+  }
+  return node
+}
+
+function setContent(
+  node: Writable<ComposefsNode>,
+  { content, size }: RegularFile,
+  { digestOf }: FromTreeOptions,
+): void {
+  switch (content.kind) {
+    case 'empty':
+      return
+    case 'inline':
+      node.size = content.bytes.length
+      node.content = content.bytes
+      return
+    case 'object':
+      node.size = size
+      node.digest = digestOf === undefined ? content.digest : digestOf(content.digest)
+      node.payload = objectNameOf(node.digest)
   }
 }
 
@@ -150,28 +143,37 @@ function userXattrs({ xattrs }: Metadata): Metadata['xattrs'] {
 }
 
 /**
- * The nodes as a tree. Link counts are not in trees: what is one node stays one inode, whatever its count.
+ * The nodes as a tree. Link counts are not in trees: a node and the links to it are one inode, whatever its count.
  *
  * @throws {ImageError} `composefs-refused` for what a tree cannot say: an object without a digest, by SHA-512 or under
  *   another name than its digest's; sizes, ids and times that no filesystem of Linux has. The facts name path and cause
  */
 export function treeFromComposefs(root: ComposefsNode): Tree {
   const made = new Map<ComposefsNode, Inode>()
+  const placed = new Set<ComposefsNode>()
   const todo: { readonly node: ComposefsNode; readonly directory: Directory; readonly path: string }[] = []
-  const take = (node: ComposefsNode, path: string): Inode => {
-    const known = made.get(node)
-    if (known !== undefined) return known
-    const inode = inodeOf(node, path)
+  const linked = (node: ComposefsNode, path: string): Inode => {
+    const inode = made.get(node) ?? inodeOf(node, path)
     made.set(node, inode)
+    return inode
+  }
+  const place = (node: ComposefsNode, path: string): Inode => {
+    const isAgain = placed.has(node)
+    if (isAgain && node.kind === 'directory') throw notATree(path, 'it is a directory of two names')
+    placed.add(node)
+    const inode = isAgain ? inodeOf(node, path) : linked(node, path)
     if (inode.kind === 'directory') todo.push({ node, directory: inode, path })
     return inode
   }
-  const top = take(root, '')
+  const top = place(root, '')
   if (top.kind !== 'directory') throw notATree('', 'it is the top, and no directory')
   for (let next = todo.pop(); next !== undefined; next = todo.pop()) {
     for (const [name, entry] of next.node.children!) {
-      const node = entry.kind === 'link' ? entry.target : entry
-      next.directory.children.set(name, take(node, `${next.path}/${name}`))
+      const path = `${next.path}/${name}`
+      next.directory.children.set(
+        name,
+        entry.kind === 'link' ? linked(entry.target, path) : place(entry, path),
+      )
     }
   }
   return { root: top }

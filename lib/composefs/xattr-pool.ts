@@ -5,73 +5,76 @@
  */
 import { type ByteString, compareBytes, printable } from '../bytes.js'
 import { BugError } from '../errors.js'
-import { XATTR_ENTRY_BYTES } from './format.js'
+import type { Arena } from './arena.js'
+import { doubled } from './inode-columns.js'
 import type { Sink } from './sink.js'
-import { xxh32 } from './xxh32.js'
+import { ValueIds } from './value-ids.js'
+import { type ValueForm, type XattrKey, xattrKey } from './xattr-key.js'
 
 /** Number of a pair in the pool. */
 export type XattrId = number
 
-const FILTER_SEED = 0x25bbe08f
-
-/** The names that EROFS writes short, in the order in which they are tried; what begins with one belongs to it. */
-const PREFIXES: readonly (readonly [prefix: string, index: number])[] = [
-  ['user.', 1],
-  ['system.posix_acl_access', 2],
-  ['system.posix_acl_default', 3],
-  ['trusted.', 4],
-  ['security.', 6],
-]
-
-/** The prefix for an index of an entry; undefined for one that the writer never writes. */
-export function xattrPrefix(index: number): string | undefined {
-  return index === 0 ? '' : PREFIXES.find(([, each]) => each === index)?.[0]
+export interface PooledKey extends XattrKey {
+  readonly number: number
+  readonly ids: ValueIds
 }
 
-/** How values of a name are kept: `bytes` as they are, `metacopy` as the digest in hex, `redirect` without the slash before. */
-export type ValueForm = 'bytes' | 'metacopy' | 'redirect'
+export const METACOPY_HEADER_BYTES = 4
 
-export interface XattrKey {
-  readonly name: ByteString
-  readonly index: number
-  readonly suffix: ByteString
-  /** Of the 32 bits of an inode's name filter. */
-  readonly filterBit: number
-  readonly form: ValueForm
-  readonly ids: Map<ByteString, XattrId>
-}
+/** Instead of places in the shared table: while uses are counted, of pairs that are used once, and more often. */
+const UNSHARED = -1
+const REPEATED = -2
 
 export class XattrPool {
-  readonly #keys = new Map<ByteString, XattrKey>()
-  readonly #keyOf: XattrKey[] = []
+  readonly #arena: Arena
+  readonly #keys = new Map<ByteString, PooledKey>()
+  readonly #keyList: PooledKey[] = []
+  /** By id: key and value of a pair, its entry in the arena, and its place in the shared table. */
+  #keyOf: Uint32Array
   readonly #valueOf: ByteString[] = []
-  readonly #uses: number[] = []
-  /** Place in the shared table; -1 for what is not in it. */
-  #offsets = new Float64Array(0)
-  #shared: XattrId[] = []
+  #positionOf: Float64Array
+  #bytesOf: Uint32Array
+  #placeOf: Float64Array
+  #shared: readonly XattrId[] = []
+  readonly #digits = Buffer.alloc(128)
+
+  /** @param expected how many pairs there may be, as far as that is known */
+  constructor(arena: Arena, expected: number) {
+    this.#arena = arena
+    this.#keyOf = new Uint32Array(expected)
+    this.#positionOf = new Float64Array(expected)
+    this.#bytesOf = new Uint32Array(expected)
+    this.#placeOf = new Float64Array(expected)
+  }
 
   /** What names the xattrs of that name in the pool. A name always has the same form. */
-  key(name: ByteString, form: ValueForm = 'bytes'): XattrKey {
+  key(name: ByteString, form: ValueForm = 'bytes'): PooledKey {
     let key = this.#keys.get(name)
     if (key === undefined) {
-      key = makeKey(name, form)
+      key = { ...xattrKey(name, form), number: this.#keyList.length, ids: new ValueIds(this.#valueOf) }
       this.#keys.set(name, key)
+      this.#keyList.push(key)
     }
     return key
   }
 
   /** Counts a use of a pair. */
-  use(key: XattrKey, value: ByteString): XattrId {
-    const known = key.ids.get(value)
-    if (known !== undefined) {
-      this.#uses[known]!++
-      return known
+  use(key: PooledKey, value: ByteString): XattrId {
+    const next = this.#valueOf.length
+    const id = key.ids.idOf(value, next)
+    if (id < next) {
+      this.#placeOf[id] = REPEATED
+      return id
     }
-    const id = this.#keyOf.length
-    key.ids.set(value, id)
-    this.#keyOf.push(key)
+    const bytes = (key.head.length + valueBytes(key.form, value) + 3) & ~3
+    const at = this.#arena.reserve(bytes)
+    this.#writeEntry(at, key, value)
+    if (id === this.#keyOf.length) this.#grow()
     this.#valueOf.push(value)
-    this.#uses.push(1)
+    this.#keyOf[id] = key.number
+    this.#positionOf[id] = this.#arena.positionOf(at)
+    this.#bytesOf[id] = bytes
+    this.#placeOf[id] = UNSHARED
     return id
   }
 
@@ -81,21 +84,22 @@ export class XattrPool {
 
   /** Orders ids of one inode by name. */
   compareNames(a: XattrId, b: XattrId): number {
-    return compareBytes(this.#keyOf[a]!.name, this.#keyOf[b]!.name)
+    return compareBytes(this.#keyAt(a).name, this.#keyAt(b).name)
   }
 
   /** Ends the counting: gives what is used twice its place in the shared table, and says how long that is. */
   share(): number {
-    for (const key of this.#keys.values()) key.ids.clear()
-    this.#shared = []
-    for (let id = 0; id < this.#uses.length; id++) if (this.#uses[id]! > 1) this.#shared.push(id)
-    this.#shared.sort((a, b) => this.#compareShared(a, b))
-    this.#offsets = new Float64Array(this.#uses.length).fill(-1)
+    for (const { ids } of this.#keys.values()) ids.close()
+    const shared: XattrId[] = []
+    for (let id = 0; id < this.#valueOf.length; id++) if (this.#placeOf[id] === REPEATED) shared.push(id)
+    shared.sort((a, b) => this.#compareShared(a, b))
     let end = 0
-    for (const id of this.#shared) {
-      this.#offsets[id] = end
-      end += this.entryBytes(id)
+    for (const id of shared) {
+      this.#placeOf[id] = end
+      end += this.#bytesOf[id]!
     }
+    this.#valueOf.length = 0
+    this.#shared = shared
     return end
   }
 
@@ -104,73 +108,82 @@ export class XattrPool {
     return this.#shared
   }
 
-  /** Offset in the shared table; -1 for a pair that is not in it. */
-  offset(id: XattrId): number {
-    return this.#offsets[id]!
+  /** Place in the shared table; less than 0 for a pair that is not in it. */
+  place(id: XattrId): number {
+    return this.#placeOf[id]!
   }
 
   filterBit(id: XattrId): number {
-    return this.#keyOf[id]!.filterBit
+    return this.#keyAt(id).filterBit
   }
 
   /** What an entry takes, filled up to four bytes. */
   entryBytes(id: XattrId): number {
-    const length = XATTR_ENTRY_BYTES + this.#keyOf[id]!.suffix.length + this.#valueBytes(id)
-    return (length + 3) & ~3
+    return this.#bytesOf[id]!
   }
 
-  /** Writes an entry into zeros and gives its end. */
-  writeEntry(id: XattrId, into: Sink, at: number): number {
-    const { index, suffix, form } = this.#keyOf[id]!
-    const value = this.#valueOf[id]!
-    into.buffer[at] = suffix.length
-    into.buffer[at + 1] = index
-    into.view.setUint16(at + 2, this.#valueBytes(id), true)
-    let end = into.write(suffix, at + XATTR_ENTRY_BYTES)
-    if (form === 'redirect') into.buffer[end++] = SLASH
-    end = form === 'metacopy' ? writeMetacopy(value, into, end) : into.write(value, end)
-    return at + ((end - at + 3) & ~3)
+  /** Copies an entry into zeros and gives its end. */
+  copyEntry(id: XattrId, into: Sink, at: number): number {
+    this.#arena.copy(this.#positionOf[id]!, this.#bytesOf[id]!, into, at)
+    return at + this.#bytesOf[id]!
+  }
+
+  #keyAt(id: XattrId): PooledKey {
+    return this.#keyList[this.#keyOf[id]!]!
+  }
+
+  #grow(): void {
+    this.#keyOf = doubled(this.#keyOf)
+    this.#positionOf = doubled(this.#positionOf)
+    this.#bytesOf = doubled(this.#bytesOf)
+    this.#placeOf = doubled(this.#placeOf)
+  }
+
+  #writeEntry(at: number, { head, form }: XattrKey, value: ByteString): void {
+    const { buffer, view } = this.#arena
+    buffer.set(head, at)
+    view.setUint16(at + 2, valueBytes(form, value) + (form === 'redirect' ? 1 : 0), true)
+    if (form !== 'metacopy') buffer.write(value, at + head.length, 'latin1')
+    else if (value.length > 0) this.#writeMetacopy(value, at + head.length)
+  }
+
+  /** struct ovl_metacopy (the kernel's fs/overlayfs): version, own length, flags, number of the algorithm, digest. */
+  #writeMetacopy(digest: ByteString, at: number): void {
+    const { buffer } = this.#arena
+    buffer[at + 1] = METACOPY_HEADER_BYTES + digest.length / 2
+    buffer[at + 3] = digest.length === 64 ? 1 : 2
+    // Faster than what the runtime does with hex: digits are written as they are, and then looked at as bytes.
+    this.#digits.write(digest, 'latin1')
+    let found = 0
+    for (let from = 0, to = at + METACOPY_HEADER_BYTES; from < digest.length; from += 2, to++) {
+      const byte = (HEX[this.#digits[from]!]! << 4) | HEX[this.#digits[from + 1]!]!
+      buffer[to] = byte
+      found |= byte
+    }
+    if (found > 0xff)
+      throw new BugError(`Cannot write the digest "${printable(digest)}": it is not lower-case hex`)
   }
 
   /** Names descending; of one name the longer value first, then values descending. */
   #compareShared(a: XattrId, b: XattrId): number {
-    return (
-      compareBytes(this.#keyOf[b]!.name, this.#keyOf[a]!.name) ||
-      this.#valueBytes(b) - this.#valueBytes(a) ||
-      // Hex digits order as the bytes do that they stand for.
-      compareBytes(this.#valueOf[b]!, this.#valueOf[a]!)
-    )
-  }
-
-  #valueBytes(id: XattrId): number {
-    const { length } = this.#valueOf[id]!
-    switch (this.#keyOf[id]!.form) {
-      case 'bytes':
-        return length
-      case 'redirect':
-        return 1 + length
-      case 'metacopy':
-        return length === 0 ? 0 : METACOPY_HEADER_BYTES + length / 2
-    }
+    const keyA = this.#keyAt(a)
+    const keyB = this.#keyAt(b)
+    if (keyA !== keyB) return compareBytes(keyB.name, keyA.name)
+    const valueA = this.#valueOf[a]!
+    const valueB = this.#valueOf[b]!
+    // Hex digits order as the bytes do that they stand for.
+    return valueB.length - valueA.length || compareBytes(valueB, valueA)
   }
 }
 
-const SLASH = 0x2f
-export const METACOPY_HEADER_BYTES = 4
-
-/** struct ovl_metacopy (the kernel's fs/overlayfs): version, own length, flags, number of the algorithm, digest. */
-function writeMetacopy(digest: ByteString, into: Sink, at: number): number {
-  if (digest.length === 0) return at
-  const end = at + METACOPY_HEADER_BYTES + digest.length / 2
-  into.buffer[at + 1] = end - at
-  into.buffer[at + 3] = digest.length === 64 ? 1 : 2
-  if (at + METACOPY_HEADER_BYTES + into.buffer.write(digest, at + METACOPY_HEADER_BYTES, 'hex') === end)
-    return end
-  throw new BugError(`Cannot write the digest "${printable(digest)}": it is not hex`)
+/** What a value takes behind the head of its entry. */
+function valueBytes(form: ValueForm, value: ByteString): number {
+  if (form !== 'metacopy' || value.length === 0) return value.length
+  return METACOPY_HEADER_BYTES + value.length / 2
 }
 
-function makeKey(name: ByteString, form: ValueForm): XattrKey {
-  const [prefix, index] = PREFIXES.find(([each]) => name.startsWith(each)) ?? ['', 0]
-  const suffix = name.slice(prefix.length) as ByteString
-  return { name, index, suffix, filterBit: xxh32(suffix, FILTER_SEED + index) & 31, form, ids: new Map() }
-}
+/** By byte; more than four bits for what is no digit. */
+const HEX = Uint16Array.from({ length: 256 }, (_, byte) => {
+  const digit = '0123456789abcdef'.indexOf(String.fromCharCode(byte))
+  return digit === -1 ? 0x100 : digit
+})
