@@ -13,9 +13,10 @@ import {
   type BundleId,
   type Driver,
   type DriverModule,
-  diskUsage,
+  diskUsageInSlices,
   materialise,
   type Rootfs,
+  type RootfsPlace,
   type RootfsSpec,
   type RootfsUsage,
   removeTreeInSlices,
@@ -52,7 +53,7 @@ const vfs: DriverModule<null> = {
 export default vfs
 
 class VfsDriver implements Driver {
-  readonly traits = { bases: false, mounts: false, diskLimits: false, rootless: true }
+  readonly traits = { bases: false, mounts: false, verity: false, diskLimits: false, rootless: true }
 
   async prepare(): Promise<BaseUsage> {
     throw new BugError('Cannot prepare a base: the vfs driver has none')
@@ -77,8 +78,8 @@ class VfsDriver implements Driver {
     await removeTreeInSlices(at)
   }
 
-  async usage(_id: BundleId, at: string): Promise<RootfsUsage> {
-    const { bytes } = diskUsage(at)
+  async usage({ at }: RootfsPlace): Promise<RootfsUsage> {
+    const { bytes } = await diskUsageInSlices(at)
     return { totalBytes: bytes, exclusiveBytes: bytes, limitBytes: null }
   }
 

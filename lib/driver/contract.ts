@@ -8,6 +8,8 @@
  * Life cycle: `probe` a place (leaves nothing), `open` a room, then for each base `prepare` … `removeBase`, for each
  * bundle `create` … `remove`.
  */
+import type { TreeImage } from '../composefs/tree-image.js'
+import type { VerityDigest } from '../digest.js'
 import type { EventSink } from '../events.js'
 import type { BaseId } from '../store/base-id.js'
 import type { BundleId } from '../store/bundle-id.js'
@@ -41,6 +43,8 @@ export interface DriverTraits {
   readonly bases: boolean
   /** Whether a rootfs is made by mounts, gone after a reboot. */
   readonly mounts: boolean
+  /** Whether the kernel may check contents, where it has fs-verity. */
+  readonly verity: boolean
   /** Whether a limit in bytes can be held. */
   readonly diskLimits: boolean
   /** Whether it works without root. */
@@ -55,6 +59,8 @@ export interface NearBase {
 export interface BaseSpec {
   readonly id: BaseId
   readonly tree: Tree
+  /** The composefs image of the tree. Its digest is recorded by the core; a driver that writes the image makes it free. */
+  readonly image: TreeImage
   readonly objects: ObjectReader
   /** An existing base whose tree is close, to start from; null when there is none. */
   readonly near: NearBase | null
@@ -65,17 +71,36 @@ export interface BaseUsage {
   readonly bytes: number
 }
 
-export interface RootfsSpec {
+/** How far the kernel has to check contents: always, where it can, or not at all. */
+export type VerityMode = 'require' | 'try' | 'off'
+
+/** Where a rootfs stands and what it is made of; the same in every call for one bundle. */
+export interface RootfsPlace {
   readonly id: BundleId
-  /** Where the rootfs has to stand: an absolute path in a directory that nobody else can reach. Does not exist yet. */
+  /**
+   * Where the rootfs has to stand: an absolute path. Its parent is the bundle's directory, which nobody else can reach;
+   * the driver may keep directories of its own beside the rootfs, which go away with the bundle's.
+   */
   readonly at: string
   readonly base: BaseId | null
+  readonly readOnly: boolean
+  /** Null leaves it to the driver's options. */
+  readonly verity: VerityMode | null
+}
+
+/** For `create`: `at` does not exist yet. */
+export interface RootfsSpec extends RootfsPlace {
   /** Loads the tree; for drivers without bases. Slow: merges the layers. */
   readonly tree: () => Promise<Tree>
   readonly objects: ObjectReader
   /** Without it, owners and what needs root are set exactly or refused. */
   readonly ignoreOwnership: boolean
-  readonly readOnly: boolean
+  /** Absolute paths of directories that the runtime needs in the rootfs, and makes where it may write. */
+  readonly mountPoints: readonly string[]
+  /** Mounts nothing; what would have been mounted is in the result. Drivers without mounts take no notice. */
+  readonly withoutMount: boolean
+  /** Has a directory synced when the bundle is committed, together with all else: cheaper than a sync here. */
+  readonly syncLater: (directory: string) => void
   readonly events: EventSink
   readonly signal: AbortSignal
 }
@@ -89,7 +114,7 @@ export interface Mount {
 }
 
 export interface Rootfs {
-  /** The mounts that make the rootfs; empty when `at` is simply a directory. */
+  /** The mounts that the runtime has to make, in order; empty when the rootfs stands as it is. */
   readonly mounts: readonly Mount[]
 }
 
@@ -107,13 +132,30 @@ export interface Driver {
   prepare(base: BaseSpec, signal: AbortSignal): Promise<BaseUsage>
   /** Also half a base. "Not there" is success. */
   removeBase(id: BaseId): Promise<void>
-  /** A writable rootfs at `spec.at`, exact and synced when it returns. */
+  /** A writable rootfs at `spec.at`, exact, and synced when it returns but for what `syncLater` was told of. */
   create(spec: RootfsSpec): Promise<Rootfs>
-  /** Unmounts and removes all the driver has of the bundle, and the rootfs at `at`; idempotent; never across a foreign mount. */
+  /**
+   * Unmounts and removes the rootfs at `at`, and what the driver has of the bundle outside of its directory; idempotent;
+   * never across a foreign mount.
+   */
   remove(id: BundleId, at: string): Promise<void>
-  mount?(id: BundleId, at: string): Promise<void>
-  unmount?(id: BundleId, at: string): Promise<void>
-  usage(id: BundleId, at: string): Promise<RootfsUsage>
+  /** Mounts again what `create` mounted; "mounted" is success. @returns whether there was something to do */
+  mount?(rootfs: RootfsPlace): Promise<boolean>
+  /** @returns whether there was something to do @throws {BusyError} `rootfs-busy` */
+  unmount?(rootfs: RootfsPlace): Promise<boolean>
+  usage(rootfs: RootfsPlace): Promise<RootfsUsage>
+  /**
+   * Reads a base from end to end.
+   *
+   * @param digest of its composefs image, as recorded
+   * @throws {IntegrityError} `base-damaged`
+   */
+  checkBase?(id: BaseId, digest: VerityDigest): Promise<void>
+  /**
+   * The objects that a rootfs of this base goes on reading, for drivers whose rootfs do. Asked by clean when the record of
+   * one of its layers is damaged, so that nothing in use is taken away; without an answer no object is.
+   */
+  objectsOf?(id: BaseId): AsyncIterable<VerityDigest>
   listBases(): AsyncIterable<BaseId>
   listBundles(): AsyncIterable<BundleId>
 }

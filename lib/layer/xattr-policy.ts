@@ -15,7 +15,6 @@ export interface XattrRule {
 
 /** The first rule that matches decides; a name that none matches is dropped. */
 export const XATTR_RULES: readonly XattrRule[] = [
-  { match: 'user.overlay.', keep: false, why: 'overlayfs mounted with userxattr would obey it' },
   { match: 'user.fuseoverlayfs.', keep: false, why: 'fuse-overlayfs would obey it' },
   {
     match: 'user.containers.override_stat',
@@ -34,14 +33,9 @@ export const XATTR_RULES: readonly XattrRule[] = [
     why: 'the privileges of a program, as much its own as a set-user-id bit',
   },
   {
-    match: 'trusted.overlay.',
-    keep: false,
-    why: 'overlayfs would obey it: redirects, metacopy, opaque directories',
-  },
-  {
     match: 'trusted.',
     keep: true,
-    why: 'belongs to privileged programs; nothing in the kernel but overlayfs reads it',
+    why: 'belongs to privileged programs; what overlayfs would obey is escaped on its way to a disk',
   },
   { match: 'system.posix_acl_access', keep: true, why: 'permissions of the file' },
   { match: 'system.posix_acl_default', keep: true, why: 'permissions of files made in the directory' },
@@ -53,6 +47,9 @@ export const XATTR_RULES: readonly XattrRule[] = [
   },
   { match: 'security.evm', keep: false, why: 'sealed with the key of another machine' },
 ]
+
+const MAX_NAME = 255 // XATTR_NAME_MAX
+const OVERLAY_LEVEL = 'overlay.'.length // what one more level adds
 
 /** Why names that no rule matches are dropped. */
 const NOT_LISTED = 'its namespace is not one that images may set'
@@ -70,6 +67,9 @@ export function whyDropped(name: ByteString, kind: Inode['kind']): string | null
   // The kernel refuses these, so that no driver could make them: xattr(7), acl(5).
   if (name.startsWith('user.') && kind !== 'file' && kind !== 'directory') {
     return 'only files and directories have attributes of users'
+  }
+  if (/^(?:trusted|user)\.overlay\./.test(name) && name.length > MAX_NAME - OVERLAY_LEVEL) {
+    return 'its name would be too long when it is escaped'
   }
   if (name === 'system.posix_acl_default' && kind !== 'directory')
     return 'only directories have default permissions'

@@ -64,6 +64,21 @@ export const CALLS = {
     number: { x64: 326, arm64: 285 },
   },
   ioctlNumber: { result: 'int', parameters: ['int', 'uint64', 'int64'], symbol: 'ioctl' },
+  ioctlMemory: { result: 'int', parameters: ['int', 'uint64', 'void *'], symbol: 'ioctl' },
+  fsopen: { result: 'int', parameters: ['void *', 'uint'], number: { x64: 430, arm64: 430 } },
+  fsconfig: {
+    result: 'int',
+    parameters: ['int', 'uint', 'void *', 'void *', 'int'],
+    number: { x64: 431, arm64: 431 },
+  },
+  fsmount: { result: 'int', parameters: ['int', 'uint', 'uint'], number: { x64: 432, arm64: 432 } },
+  move_mount: {
+    result: 'int',
+    parameters: ['int', 'void *', 'int', 'void *', 'uint'],
+    number: { x64: 429, arm64: 429 },
+  },
+  read: { result: 'int64', parameters: ['int', 'void *', 'uint64'] },
+  umount2: { result: 'int', parameters: ['void *', 'int'] },
   statx: {
     result: 'int',
     parameters: ['int', 'void *', 'int', 'uint', 'void *'],

@@ -39,6 +39,30 @@ export const LOCK_EX = 2
 export const LOCK_NB = 4
 export const LOCK_UN = 8
 
+/** fsconfig(2): what a call does with its key and value (linux/mount.h). */
+export const FSCONFIG = { setFlag: 0, setString: 1, create: 6 } as const
+export const FSOPEN_CLOEXEC = 1
+export const FSMOUNT_CLOEXEC = 1
+export const MOUNT_ATTR_RDONLY = 1
+export const MOVE_MOUNT_F_EMPTY_PATH = 4
+export const MNT_DETACH = 2
+export const UMOUNT_NOFOLLOW = 8
+
+/** linux/fsverity.h; the numbers carry the sizes of the structures. */
+export const FS_IOC_ENABLE_VERITY = 0x40806685
+export const FS_IOC_MEASURE_VERITY = 0xc0046686
+/** struct fsverity_enable_arg and struct fsverity_digest. */
+export const VERITY_ENABLE = { size: 128, version: 0, algorithm: 4, blockSize: 8 } as const
+export const VERITY_DIGEST = { algorithm: 0, size: 2, digest: 4 } as const
+
+/** linux/loop.h */
+export const LOOP_CTL_GET_FREE = 0x4c82
+export const LOOP_CONFIGURE = 0x4c0a
+export const LO_FLAGS_READ_ONLY = 1
+export const LO_FLAGS_AUTOCLEAR = 4
+/** struct loop_config; `flags` is that of the struct loop_info64 in it. */
+export const LOOP_CONFIG = { size: 304, fd: 0, blockSize: 4, flags: 60 } as const
+
 /** File types in the upper bits of a mode. */
 export const S_IFMT = 0o170000
 export const S_IFSOCK = 0o140000

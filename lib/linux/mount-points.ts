@@ -2,8 +2,10 @@
  * Where things are mounted, as this process sees it (proc(5), /proc/pid/mountinfo).
  */
 import { readFileSync } from 'node:fs'
-import type { ByteString } from '../bytes.js'
+import { type ByteString, byteString } from '../bytes.js'
 import { isErrno } from '../errors.js'
+import { pathString } from './c-string.js'
+import { type FileStat, statPath } from './stat.js'
 
 /**
  * The mount points at or below a path, in the order of mounting. Empty where /proc is not mounted.
@@ -39,4 +41,16 @@ export function parseMountPoints(table: string): ByteString[] {
     )
   }
   return found
+}
+
+/** Whether something is mounted exactly here. A place that does not exist is no mount point. */
+export function isMountPoint(path: string): boolean {
+  let stat: FileStat
+  try {
+    stat = statPath(pathString(path))
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return false
+    throw error
+  }
+  return stat.isMountRoot ?? mountPointsBelow(byteString(path)).includes(byteString(path))
 }

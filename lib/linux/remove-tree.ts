@@ -48,20 +48,32 @@ export function removeTreeInSlices(path: string, signal?: AbortSignal): Promise<
   return runInSlices(removal(path), signal)
 }
 
-function* removal(path: string): Work<void> {
+/**
+ * The same for what is given up whatever happens: a mount point is met on the way, when a part is gone already. Its costs
+ * do not grow with what is mounted elsewhere.
+ */
+export function removeAbandonedTree(path: string, signal?: AbortSignal): Promise<void> {
+  return runInSlices(removal(path, false), signal)
+}
+
+function* removal(path: string, looksAhead = true): Work<void> {
   const absolute = resolve(path)
   const name = byteString(basename(absolute))
   if (path === '' || name === '') throw new BugError(`Cannot remove "${path}": it is no name in a directory`)
   const parent = openIfThere(dirname(absolute))
   if (parent === null) return
   try {
-    const real = `${readLinkAt(AT_FDCWD, descriptorPath(parent))}/${name}`.replace(/^\/\//, '/') as ByteString
-    const [mount] = mountPointsBelow(real)
-    if (mount !== undefined) throw mountBusy(byteString(absolute), mount)
+    if (looksAhead) refuseMounts(parent, name, byteString(absolute))
     yield* new Removal(byteString(absolute), parent, name).run()
   } finally {
     close(parent)
   }
+}
+
+function refuseMounts(parent: number, name: ByteString, path: ByteString): void {
+  const real = `${readLinkAt(AT_FDCWD, descriptorPath(parent))}/${name}`.replace(/^\/\//, '/') as ByteString
+  const [mount] = mountPointsBelow(real)
+  if (mount !== undefined) throw mountBusy(path, mount)
 }
 
 function openIfThere(path: string): number | null {

@@ -18,9 +18,18 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { byteString } from '../bytes.js'
+import { TreeImage } from '../composefs/tree-image.js'
 import { verityDigest } from '../composefs/verity.js'
 import type { VerityDigest } from '../digest.js'
-import type { BaseId, BundleId, Driver, DriverModule, RootfsSpec } from '../driver/contract.js'
+import type {
+  BaseId,
+  BundleId,
+  Driver,
+  DriverModule,
+  RootfsPlace,
+  RootfsSpec,
+  RootfsUsage,
+} from '../driver/contract.js'
 import type { GrootEvent } from '../events.js'
 import { removeTree } from '../linux/remove-tree.js'
 import { type ObjectReader, objectReader } from '../store/objects.js'
@@ -160,9 +169,9 @@ async function countsUsage(bench: Bench): Promise<void> {
     'b1',
     smallTree((bytes) => bench.put(bytes)),
   )
-  const before = await bench.driver.usage('b1' as BundleId, at)
+  const before = await bench.usage('b1')
   writeFileSync(`${at}/written`, Buffer.alloc(1024 * 1024, 'x'))
-  const after = await bench.driver.usage('b1' as BundleId, at)
+  const after = await bench.usage('b1')
   assert.ok(before.totalBytes >= before.exclusiveBytes, 'exclusive bytes are part of the total')
   assert.ok(after.totalBytes - before.totalBytes >= 1024 * 1024, 'the total grows by what is written')
   assert.ok(after.exclusiveBytes - before.exclusiveBytes >= 1024 * 1024, 'so do the exclusive bytes')
@@ -203,7 +212,7 @@ async function opensAgain(bench: Bench): Promise<void> {
   const tree = smallTree((bytes) => bench.put(bytes))
   const at = await bench.create('b1', tree)
   await bench.reopen()
-  assert.ok((await bench.driver.usage('b1' as BundleId, at)).totalBytes > 0)
+  assert.ok((await bench.usage('b1')).totalBytes > 0)
   await bench.remove('b1')
   assert.equal(existsSync(at), false)
 }
@@ -218,6 +227,7 @@ class Bench {
   driver!: Driver
   readonly #bundles = new Set<string>()
   readonly #bases: BaseId[] = []
+  readonly #baseOf = new Map<string, BaseId>()
   #baseCount = 0
 
   private constructor(options: DriverCasesOptions) {
@@ -262,20 +272,30 @@ class Bench {
     this.#bundles.add(id)
     mkdirSync(`${this.directory}/bundles/${id}`)
     const base = this.driver.traits.bases ? await this.#prepare(tree) : null
+    if (base !== null) this.#baseOf.set(id, base)
     await this.driver.create({
-      id: id as BundleId,
-      at: this.at(id),
-      base,
+      ...this.place(id),
       tree: async () => tree,
       objects: this.objects,
       ignoreOwnership: process.geteuid?.() !== 0,
-      readOnly: false,
+      mountPoints: [],
+      withoutMount: false,
+      syncLater: () => {},
       events: (event) => void this.events.push(event),
       signal: new AbortController().signal,
       ...change,
     })
     assert.ok(lstatSync(this.at(id)).isDirectory())
     return this.at(id)
+  }
+
+  usage(id: string): Promise<RootfsUsage> {
+    return this.driver.usage(this.place(id))
+  }
+
+  place(id: string): RootfsPlace {
+    const base = this.#baseOf.get(id) ?? null
+    return { id: id as BundleId, at: this.at(id), base, readOnly: false, verity: null }
   }
 
   async remove(id: string): Promise<void> {
@@ -291,7 +311,9 @@ class Bench {
   async #prepare(tree: Tree): Promise<BaseId> {
     const id = `sha256-${String(++this.#baseCount).padStart(64, '0')}` as BaseId
     this.#bases.push(id)
-    await this.driver.prepare({ id, tree, objects: this.objects, near: null }, new AbortController().signal)
+    const image = new TreeImage(tree)
+    const { signal } = new AbortController()
+    await this.driver.prepare({ id, tree, image, objects: this.objects, near: null }, signal)
     return id
   }
 }

@@ -32,8 +32,14 @@ export interface MaterialiseOptions {
    * attributes are not made. Without it they are made or the whole is refused.
    */
   readonly ignoreOwnership: boolean
+  /**
+   * Writes what an overlay mounted by groot will have as its lower or upper layer. Character devices 0:0 would be
+   * whiteouts there, so they are left out; `user.overlay.*` attributes mean nothing to such an overlay and stay as they
+   * are. Elsewhere they are escaped, as `trusted.overlay.*` is everywhere: any directory may become a layer of somebody's.
+   */
+  readonly underOverlay?: boolean
   readonly signal: AbortSignal
-  /** Told of each thing that ignoreOwnership left out. */
+  /** Told of each thing that was left out. */
   readonly onSkipped?: Skipped
 }
 
@@ -73,7 +79,7 @@ function* write(
   let work: TreeWork | null = null
   try {
     using chain = new DirectoryChain(makeTop(directory))
-    const writer = new EntryWriter(objects, chain.rootFd, options.ignoreOwnership, options.onSkipped)
+    const writer = new EntryWriter(objects, chain.rootFd, options)
     work = new TreeWork(chain, writer, tree.root)
     while (!(yield* work.step())) yield
     yield* work.settleModes()

@@ -64,6 +64,7 @@ export class EntryWriter {
   bytes = 0
   readonly #objects: ObjectReader
   readonly #ignoreOwnership: boolean
+  readonly #underOverlay: boolean
   readonly #onSkipped: Skipped | undefined
   readonly #copier = new ContentCopier()
   readonly #topFd: number
@@ -77,13 +78,17 @@ export class EntryWriter {
   constructor(
     objects: ObjectReader,
     topFd: number,
-    ignoreOwnership: boolean,
-    onSkipped: Skipped | undefined,
+    options: {
+      readonly ignoreOwnership: boolean
+      readonly underOverlay?: boolean
+      readonly onSkipped?: Skipped
+    },
   ) {
     this.#objects = objects
     this.#topFd = topFd
-    this.#ignoreOwnership = ignoreOwnership
-    this.#onSkipped = onSkipped
+    this.#ignoreOwnership = options.ignoreOwnership
+    this.#underOverlay = options.underOverlay ?? false
+    this.#onSkipped = options.onSkipped
     removeInherited(topFd)
     const probe = probeTop(topFd)
     this.#device = probe.device
@@ -199,9 +204,10 @@ export class EntryWriter {
   }
 
   #skipsDevice(inode: Device, path: ByteString): boolean {
-    if (this.#ignoreOwnership)
-      this.#onSkipped?.('device', path, `${inode.kind} ${inode.major}:${inode.minor}`)
-    return this.#ignoreOwnership
+    const isWhiteout = inode.kind === 'char' && inode.major === 0 && inode.minor === 0
+    const skips = this.#ignoreOwnership || (this.#underOverlay && isWhiteout)
+    if (skips) this.#onSkipped?.('device', path, `${inode.kind} ${inode.major}:${inode.minor}`)
+    return skips
   }
 
   #finish(made: Made, inode: Inode, path: ByteString, mode: number): void {
@@ -237,7 +243,8 @@ export class EntryWriter {
   }
 
   #setXattrs(made: Made, inode: Inode, path: ByteString): void {
-    for (const [name, value] of inode.xattrs) {
+    for (const [imageName, value] of inode.xattrs) {
+      const name = escapeOverlayName(imageName, this.#underOverlay)
       if (this.#ignoreOwnership && (name.startsWith('security.') || name.startsWith('trusted.'))) {
         this.#onSkipped?.('xattr', path, printable(name))
         continue
@@ -296,6 +303,16 @@ function probeTop(fd: number): { device: number; keepsNanoseconds: boolean } {
   checkMode(stat, 0o741, EMPTY)
   changeMode(fd, 0o700)
   return { device: stat.device, keepsNanoseconds: stat.mtimeNanoseconds === 123_456_789 }
+}
+
+/** An overlay takes one level of `overlay.` off what it shows, and obeys what has none (overlayfs.rst, "Nesting"). */
+function escapeOverlayName(name: ByteString, underOverlay: boolean): ByteString {
+  for (const prefix of underOverlay ? ['trusted.'] : ['trusted.', 'user.']) {
+    if (name.startsWith(`${prefix}overlay.`)) {
+      return `${prefix}overlay.${name.slice(prefix.length)}` as ByteString
+    }
+  }
+  return name
 }
 
 function statMade(made: Made): FileStat {

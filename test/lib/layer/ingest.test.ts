@@ -5,6 +5,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -19,6 +20,7 @@ import { type IngestRequest, ingestLayer } from '../../../lib/layer/ingest.js'
 import { DEFAULT_LIMITS } from '../../../lib/layer/limits.js'
 import { replayLayer } from '../../../lib/layer/replay.js'
 import { verifyLayer, verifyObject } from '../../../lib/layer/verify.js'
+import { raiseGeneration, readGeneration } from '../../../lib/store/generation.js'
 import { objectReader } from '../../../lib/store/objects.js'
 import { layer } from '../../../lib/testkit/layer.js'
 import { linesOfTree } from '../../../lib/testkit/lines-of-tree.js'
@@ -39,6 +41,7 @@ async function ingest(
   change: Partial<IngestRequest> = {},
   blob: Uint8Array = tar,
   chunkBytes = 777,
+  meanwhile?: () => void,
 ) {
   const request: IngestRequest = {
     digest: sha256(blob),
@@ -48,11 +51,19 @@ async function ingest(
     objects: `${directory}/objects`,
     record: `${directory}/layers/${sha256(tar).replace(':', '-')}`,
     staging: `${directory}/staging-${++count}`,
+    announced: `${directory}/announced-${count}`,
+    generation: `${directory}/generation`,
+    reuse: true,
     limits: DEFAULT_LIMITS,
     ...change,
   }
-  const result = await ingestLayer(request, chunksOf(blob, chunkBytes), () => {})
-  return { ...result, record: request.record, diffId: request.diffId }
+  const announce = async () => {
+    meanwhile?.()
+    renameSync(`${request.staging}/record`, request.announced)
+    return readGeneration(request.generation)
+  }
+  const result = await ingestLayer(request, chunksOf(blob, chunkBytes), { progress: () => {}, announce })
+  return { ...result, isRead: result !== null, record: request.record, diffId: request.diffId }
 }
 
 async function* chunksOf(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
@@ -99,6 +110,7 @@ describe('an ingest', () => {
       entries: 12,
       newObjects: 3,
       newBytes: 3_000_000 + 5_000 + 65,
+      isRead: true,
       record: null,
       diffId: null,
     })
@@ -212,6 +224,57 @@ describe('an ingest', () => {
     const before = statSync(path).ino
     await ingest(layer().file('b', MEDIUM).build())
     expect(statSync(path).ino).toBe(before)
+  })
+})
+
+describe('an ingest beside a clean', () => {
+  const shared = () => layer().file('shared', MEDIUM)
+  const tar = () => shared().file('own', Buffer.alloc(1000, 'own')).build()
+  const sharedPath = () => objects().path(verityDigest(MEDIUM))
+  /** What clean does to an object that no record names. */
+  const sweep = () => {
+    raiseGeneration(`${directory}/generation`)
+    rmSync(sharedPath())
+  }
+  const layersAndAnnounced = () => [
+    readdirSync(`${directory}/layers`).length,
+    readdirSync(directory).filter((name) => name.startsWith('announced')),
+  ]
+
+  it('says that the layer has to be read again when a content that it found was taken away', async () => {
+    await ingest(shared().build())
+    const { isRead } = await ingest(tar(), {}, tar(), 777, sweep)
+    expect([isRead, ...layersAndAnnounced()]).toEqual([false, 1, []])
+  })
+
+  it('writes all contents when it may not use what is there', async () => {
+    await ingest(shared().build())
+    const { isRead, newObjects, record, diffId } = await ingest(tar(), { reuse: false }, tar(), 777, sweep)
+    expect([isRead, newObjects, ...layersAndAnnounced()]).toEqual([true, 2, 2, []])
+    expect(verifyLayer(record, diffId, objects(), DEFAULT_LIMITS)).toBe(tar().length)
+  })
+
+  it('goes on when other contents were taken away', async () => {
+    await ingest(shared().build())
+    await ingest(layer().file('other', Buffer.alloc(500, 'other')).build())
+    const other = objects().path(verityDigest(Buffer.alloc(500, 'other')))
+    const { isRead, newObjects } = await ingest(tar(), {}, tar(), 777, () => {
+      raiseGeneration(`${directory}/generation`)
+      rmSync(other)
+    })
+    expect([isRead, newObjects]).toEqual([true, 1])
+  })
+
+  it('does not look when nothing was taken away', async () => {
+    await ingest(shared().build())
+    // No clean does this; an ingest that looked would notice.
+    const { isRead } = await ingest(tar(), {}, tar(), 777, () => rmSync(sharedPath()))
+    expect(isRead).toBe(true)
+  })
+
+  it('leaves no announced record when it cannot publish', async () => {
+    await expect(ingest(tar(), { objects: `${directory}/objects/none/\0` })).rejects.toThrow()
+    expect(layersAndAnnounced()).toEqual([0, []])
   })
 })
 

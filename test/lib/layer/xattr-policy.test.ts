@@ -8,6 +8,9 @@ describe('keepXattr', () => {
     'user.overlay',
     'user.overlays.x',
     'user.containers.other',
+    'user.overlay.opaque',
+    'trusted.overlay.redirect',
+    'trusted.overlay.overlay.opaque',
     'security.capability',
     'trusted.md5',
     'trusted.overlayfs',
@@ -18,14 +21,9 @@ describe('keepXattr', () => {
   })
 
   it.each([
-    'user.overlay.opaque',
-    'user.overlay.metacopy',
     'user.fuseoverlayfs.opaque',
     'user.containers.override_stat',
     'user.rootlesscontainers',
-    'trusted.overlay.redirect',
-    'trusted.overlay.overlay.opaque',
-    'trusted.overlay.whatever comes',
     'security.selinux',
     'security.ima',
     'security.evm',
@@ -48,6 +46,13 @@ describe('keepXattr', () => {
 })
 
 describe('whyDropped', () => {
+  it('drops names of overlayfs that could not be escaped', () => {
+    for (const prefix of ['trusted.overlay.', 'user.overlay.']) {
+      expect(whyDropped(byteString(prefix.padEnd(247, 'x')), 'file')).toBeNull()
+      expect(whyDropped(byteString(prefix.padEnd(248, 'x')), 'file')).toMatch(/too long/)
+    }
+  })
+
   const kinds = ['file', 'directory', 'symlink', 'char', 'block', 'fifo', 'socket'] as const
   const keptOn = (name: string) => kinds.filter((kind) => whyDropped(byteString(name), kind) === null)
 

@@ -54,6 +54,20 @@ const FIELDS: Record<string, string> = {
   'DIRENT.recordLength': 'offsetof(struct dirent64, d_reclen)',
   'DIRENT.type': 'offsetof(struct dirent64, d_type)',
   'DIRENT.name': 'offsetof(struct dirent64, d_name)',
+  'FSCONFIG.setFlag': 'FSCONFIG_SET_FLAG',
+  'FSCONFIG.setString': 'FSCONFIG_SET_STRING',
+  'FSCONFIG.create': 'FSCONFIG_CMD_CREATE',
+  'VERITY_ENABLE.size': 'sizeof(struct fsverity_enable_arg)',
+  'VERITY_ENABLE.version': 'offsetof(struct fsverity_enable_arg, version)',
+  'VERITY_ENABLE.algorithm': 'offsetof(struct fsverity_enable_arg, hash_algorithm)',
+  'VERITY_ENABLE.blockSize': 'offsetof(struct fsverity_enable_arg, block_size)',
+  'VERITY_DIGEST.algorithm': 'offsetof(struct fsverity_digest, digest_algorithm)',
+  'VERITY_DIGEST.size': 'offsetof(struct fsverity_digest, digest_size)',
+  'VERITY_DIGEST.digest': 'offsetof(struct fsverity_digest, digest)',
+  'LOOP_CONFIG.size': 'sizeof(struct loop_config)',
+  'LOOP_CONFIG.fd': 'offsetof(struct loop_config, fd)',
+  'LOOP_CONFIG.blockSize': 'offsetof(struct loop_config, block_size)',
+  'LOOP_CONFIG.flags': 'offsetof(struct loop_config, info.lo_flags)',
 }
 
 /** The widths that the table of calls builds on. */
@@ -140,12 +154,15 @@ function compile(expressions: Record<string, string>): Record<string, number> {
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 #include <linux/fs.h>
+#include <linux/fsverity.h>
+#include <linux/loop.h>
 int main(void) { puts("{"); ${lines.join('\n')} puts("}"); return 0; }
 `
   writeFileSync(`${scratch.path}/layout.c`, program)

@@ -1,0 +1,276 @@
+/**
+ * Root filesystems: beside the place of each, `upper` with what its container writes and `work` for the kernel; the
+ * overlay over its base on the place itself.
+ */
+import { closeSync, existsSync, lstatSync, mkdirSync, readSync, rmdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import {
+  BusyError,
+  diskUsageInSlices,
+  isErrno,
+  isMountPoint,
+  type Mount,
+  materialise,
+  measureVerity,
+  mountComposefs,
+  mountOverDirectories,
+  type ObjectReader,
+  openImage,
+  type RootfsPlace,
+  type RootfsSpec,
+  type RootfsUsage,
+  readComposefsHeader,
+  removeTreeInSlices,
+  toGrootError,
+  unmount,
+  type VerityMode,
+} from '../../lib/driver/kit.js'
+import { type Base, type Bases, damaged, noVerity, objectDamaged, topOf } from './bases.js'
+import { missingPoints } from './points.js'
+
+const MAX_STACKED = 64 // mounts on one place, so that whoever goes on mounting does not keep us for ever
+const HEADER_BYTES = 1152
+
+export class RootfsRoom {
+  readonly #bases: Bases
+  readonly #objects: ObjectReader
+  readonly #verity: VerityMode
+
+  constructor(bases: Bases, objects: ObjectReader, verity: VerityMode) {
+    this.#bases = bases
+    this.#objects = objects
+    this.#verity = verity
+  }
+
+  /** Makes the directories, and mounts unless told not to. @returns what the runtime has to mount */
+  async create(spec: RootfsSpec): Promise<readonly Mount[]> {
+    const base = this.#baseOf(spec)
+    mkdirSync(spec.at, { mode: 0o700 })
+    if (!spec.readOnly) {
+      const { upper, work } = writableOf(spec)
+      mkdirSync(work, { mode: 0o700 })
+      // The top of an overlay is that of its upper directory.
+      await materialise({ root: topOf(base) }, this.#objects, upper, {
+        ignoreOwnership: false,
+        underOverlay: true,
+        signal: spec.signal,
+      })
+      spec.syncLater(upper)
+    }
+    if (spec.withoutMount) {
+      if (spec.readOnly) await this.#makePoints(spec)
+      return this.#runtimeMounts(spec, base)
+    }
+    this.#mount(spec, base)
+    if (spec.readOnly && !spec.mountPoints.every((path) => isThere(spec.at, path))) {
+      this.unmount(spec.at)
+      await this.#makePoints(spec)
+      this.#mount(spec, base)
+    }
+    return []
+  }
+
+  /** A runtime makes the mount points that an image lacks, and cannot where nothing may be written. */
+  async #makePoints(spec: RootfsSpec): Promise<void> {
+    const tree = missingPoints(await spec.tree(), spec.mountPoints)
+    if (tree === null) return
+    const path = pointsOf(spec)
+    await materialise(tree, this.#objects, path, {
+      ignoreOwnership: false,
+      underOverlay: true,
+      signal: spec.signal,
+    })
+    spec.syncLater(path)
+  }
+
+  mount(place: RootfsPlace): boolean {
+    if (isMountPoint(place.at)) return false
+    this.#mount(place, this.#baseOf(place))
+    return true
+  }
+
+  /** Takes away all that is mounted on a place. @throws {BusyError} `mount-busy` */
+  unmount(at: string): boolean {
+    let found = false
+    try {
+      for (let left = MAX_STACKED; left > 0 && unmount(at); left--) found = true
+      return found
+    } catch (error) {
+      if (!isErrno(error, 'EBUSY')) throw error
+      throw new BusyError(
+        'mount-busy',
+        `Cannot unmount "${at}": a process uses it, or something is mounted in it`,
+        {
+          facts: { path: at },
+          cause: error,
+          temporary: true,
+        },
+      )
+    }
+  }
+
+  async remove(at: string): Promise<void> {
+    this.unmount(at)
+    try {
+      rmdirSync(at)
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return
+      if (!isErrno(error, 'ENOTEMPTY', 'ENOTDIR')) throw error
+      await removeTreeInSlices(at)
+    }
+  }
+
+  async usage(place: RootfsPlace): Promise<RootfsUsage> {
+    const base = this.#baseOf(place)
+    const written = place.readOnly ? 0 : (await diskUsageInSlices(writableOf(place).upper)).bytes
+    return {
+      totalBytes: base.bytes + base.contentBytes + written,
+      exclusiveBytes: written,
+      limitBytes: null,
+    }
+  }
+
+  #baseOf({ base }: RootfsPlace): Base {
+    if (base === null) throw new TypeError('the overlay driver was given no base')
+    return this.#bases.read(base)
+  }
+
+  #mount(place: RootfsPlace, base: Base): void {
+    const id = place.base!
+    const writable = place.readOnly ? null : writableOf(place)
+    const above = place.readOnly && existsSync(pointsOf(place)) ? pointsOf(place) : null
+    try {
+      if (base.kind === 'directory') {
+        if (this.#modeOf(place) === 'require') throw noVerity()
+        const lowers = [...(above === null ? [] : [above]), this.#bases.tree(id)]
+        return mountOverDirectories(lowers, place.at, writable)
+      }
+      const image = openImage(this.#bases.image(id))
+      try {
+        mountComposefs({
+          image,
+          hasAcl: hasAcl(image),
+          objects: [this.#objects.directory],
+          at: place.at,
+          above,
+          writable,
+          verity: this.#checksContents(image, place, base),
+          // Its mount is taken away again before anything is mounted on it for good.
+          scratch: place.at,
+        })
+      } finally {
+        closeSync(image)
+      }
+    } catch (error) {
+      throw toGrootError(error, `Cannot mount the root filesystem of "${place.id}"`)
+    }
+  }
+
+  #modeOf(place: RootfsPlace): VerityMode {
+    return place.verity ?? this.#verity
+  }
+
+  /**
+   * Whether to let the kernel check contents, found out by what it measures now: a mount that demands fs-verity succeeds
+   * also where objects have none, and then fails each read.
+   *
+   * @throws {IntegrityError} `base-damaged`, `object-damaged` @throws {UnsupportedError} `verity-unsupported`
+   */
+  #checksContents(image: number, place: RootfsPlace, base: Base): boolean {
+    const mode = this.#modeOf(place)
+    if (mode === 'off') return false
+    if (!base.verity) {
+      if (mode === 'require') throw noVerity()
+      return false
+    }
+    const measured = measureVerity(image)?.digest ?? null
+    if (measured !== base.digest) {
+      if (measured === null && mode === 'try') return false
+      throw damaged(place.base!, base.digest, measured)
+    }
+    return base.sample === null || this.#measures(base.sample, mode)
+  }
+
+  #measures(sample: Base['sample'] & string, mode: VerityMode): boolean {
+    const fd = openImage(this.#objects.path(sample))
+    try {
+      const measured = measureVerity(fd)?.digest ?? null
+      if (measured === sample) return true
+      if (measured === null && mode === 'try') return false
+      throw objectDamaged(sample, `the kernel measures ${measured ?? 'nothing'}`)
+    } finally {
+      closeSync(fd)
+    }
+  }
+
+  /** The same two mounts as a runtime makes them: the image on the root, and the overlay over what is there then. */
+  #runtimeMounts(place: RootfsPlace, base: Base): Mount[] {
+    const id = place.base!
+    const mode = this.#modeOf(place)
+    if (mode === 'require' && !base.verity) throw noVerity()
+    const isImage = base.kind === 'composefs'
+    const points = place.readOnly && existsSync(pointsOf(place)) ? `${escaped(pointsOf(place))}:` : ''
+    const tree = isImage
+      ? `${escaped(place.at)}::${escaped(this.#objects.directory)}`
+      : escaped(this.#bases.tree(id))
+    const lower = `${points}${tree}`
+    const { upper, work } = writableOf(place)
+    const options = [
+      place.readOnly ? 'ro' : 'rw',
+      `lowerdir=${lower}`,
+      ...(place.readOnly ? [] : [`upperdir=${escaped(upper)}`, `workdir=${escaped(work)}`]),
+      'metacopy=on',
+      'redirect_dir=on',
+      ...(mode !== 'off' && base.verity ? ['verity=require'] : []),
+    ]
+    const overlay = { destination: '/', type: 'overlay', source: 'groot', options }
+    if (!isImage) return [overlay]
+    const image = openImage(this.#bases.image(id))
+    try {
+      const imageOptions = hasAcl(image) ? ['ro'] : ['ro', 'noacl']
+      return [
+        { destination: '/', type: 'erofs', source: this.#bases.image(id), options: imageOptions },
+        overlay,
+      ]
+    } finally {
+      closeSync(image)
+    }
+  }
+}
+
+/** Beside the rootfs, in the bundle's own directory. */
+function writableOf({ at }: Pick<RootfsPlace, 'at'>): { upper: string; work: string } {
+  const bundle = dirname(at)
+  return { upper: `${bundle}/upper`, work: `${bundle}/work` }
+}
+
+function pointsOf({ at }: Pick<RootfsPlace, 'at'>): string {
+  return `${dirname(at)}/points`
+}
+
+/** Whether a path is a directory of the rootfs, on a way without symlinks: those would lead out of it from here. */
+function isThere(at: string, path: string): boolean {
+  let below = at
+  for (const name of path.split('/')) {
+    if (name === '') continue
+    below += `/${name}`
+    try {
+      if (!lstatSync(below).isDirectory()) return false
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return false
+      throw error
+    }
+  }
+  return true
+}
+
+/** In the text that mount(2) takes, commas end options, colons end layers, and backslashes escape both. */
+function escaped(path: string): string {
+  return path.replace(/[\\,:]/g, '\\$&')
+}
+
+function hasAcl(image: number): boolean {
+  const header = Buffer.alloc(HEADER_BYTES)
+  readSync(image, header, 0, HEADER_BYTES, 0)
+  return readComposefsHeader(header).hasAcl
+}
