@@ -21,7 +21,7 @@ const { signal } = new AbortController()
 const locking = { timeoutMs: 60_000, signal }
 const events = () => {}
 {
-  await using lease = await Lease.take(store.layout, store.locks, { image }, locking)
+  await using lease = await Lease.take(store.layout, store.locks, locking)
   await using source = await openSource(
     image,
     { events, scratch: async () => lease.staging() },

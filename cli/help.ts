@@ -4,27 +4,36 @@
 import yargs, { type Argv, type Options } from 'yargs'
 import {
   GLOBAL_OPTIONS,
+  GROUPS,
+  type GroupName,
+  isGroup,
   type OptionName,
   optionSpec,
   synopsis,
-  VERBS,
   type VerbName,
   verbSpec,
+  verbsOf,
 } from './options.js'
 import { readValue } from './values.js'
 
 /**
- * The help of one verb, or of the command.
+ * The help of one verb, of a group of verbs, or of the command.
  *
  * @param columns width to fold lines at
  */
-export async function helpText(verb: VerbName | null, columns: number): Promise<string> {
+export async function helpText(what: VerbName | GroupName | null, columns: number): Promise<string> {
   const parser = emptyParser([]).wrap(Math.min(Math.max(columns, 60), 110))
-  const help = verb === null ? commandHelp(parser) : verbHelp(parser, verb)
-  const examples = verb === null ? COMMAND_EXAMPLES : verbSpec(verb).examples
-  const more = verb === null ? '\nThe options of a verb: groot VERB --help\n' : ''
+  if (what !== null && !isGroup(what)) return textOf(verbHelp(parser, what), verbSpec(what).examples, '')
+  const examples = what === null ? COMMAND_EXAMPLES : GROUPS[what].examples
+  const more = `\nThe options of a verb: groot ${what === null ? '' : `${what} `}VERB --help\n`
+  return textOf(what === null ? commandHelp(parser) : groupHelp(parser, what), examples, more)
+}
+
+async function textOf(help: Argv, examples: Examples, more: string): Promise<string> {
   return `${(await help.getHelp()).trimEnd()}\n${exampleText(examples)}${more}`
 }
+
+type Examples = readonly (readonly [line: string, what: string])[]
 
 const COMMAND_EXAMPLES = [
   ['groot create docker:///alpine web-1', 'make a bundle, print its path'],
@@ -32,7 +41,7 @@ const COMMAND_EXAMPLES = [
 ] as const
 
 /** Each example on a line of its own, never folded: it is there to be copied. */
-function exampleText(examples: readonly (readonly [line: string, what: string])[]): string {
+function exampleText(examples: Examples): string {
   if (examples.length === 0) return ''
   return `\nExamples:\n${examples.map(([line, what]) => `  # ${what}\n  ${line}\n`).join('')}`
 }
@@ -43,9 +52,9 @@ function exampleText(examples: readonly (readonly [line: string, what: string])[
  */
 export function referenceParser(argv: readonly string[]): Argv {
   let parser = withOptions(emptyParser(argv), GLOBAL_OPTIONS)
-  for (const verb of Object.keys(VERBS) as VerbName[]) {
-    const { about, options } = verbSpec(verb)
-    parser = parser.command(verb, about, (builder) => withOptions(builder, options))
+  parser = withVerbs(parser, null)
+  for (const [group, { about }] of Object.entries(GROUPS) as [GroupName, { about: string }][]) {
+    parser = parser.command(group, about, (builder) => withVerbs(builder, group).demandCommand(1))
   }
   return parser
     .demandCommand(1)
@@ -54,6 +63,13 @@ export function referenceParser(argv: readonly string[]): Argv {
     .fail((message, error) => {
       throw error ?? new Error(message)
     })
+}
+
+function withVerbs(parser: Argv, group: GroupName | null): Argv {
+  return verbsOf(group).reduce((known, verb) => {
+    const { about, options } = verbSpec(verb)
+    return known.command(verb.split(' ').at(-1)!, about, (builder) => withOptions(builder, options))
+  }, parser)
 }
 
 function emptyParser(argv: readonly string[]): Argv {
@@ -77,9 +93,15 @@ function commandHelp(parser: Argv): Argv {
   let help = parser.usage(
     'groot [options] VERB …\n\nRoot filesystems from container images, without a daemon.',
   )
-  for (const verb of Object.keys(VERBS) as VerbName[])
-    help = help.command(synopsis(verb), verbSpec(verb).about)
+  for (const verb of verbsOf(null)) help = help.command(synopsis(verb), verbSpec(verb).about)
+  for (const [group, { about }] of Object.entries(GROUPS)) help = help.command(`${group} VERB …`, about)
   return withOptions(help, GLOBAL_OPTIONS).group([...GLOBAL_OPTIONS], 'Options, before or after the verb:')
+}
+
+function groupHelp(parser: Argv, group: GroupName): Argv {
+  let help = parser.usage(`groot ${group} VERB …\n\n${GROUPS[group].about}.`)
+  for (const verb of verbsOf(group)) help = help.command(synopsis(verb), verbSpec(verb).about)
+  return help
 }
 
 function verbHelp(parser: Argv, verb: VerbName): Argv {

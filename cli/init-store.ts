@@ -8,6 +8,7 @@ export const initStore: Verb = async ({ options, settings, library, log }) => {
   const { path, driver, id, notes } = await library.initStore({
     path: settings.store,
     ...(settings.driver === undefined ? {} : { driver: settings.driver }),
+    ...(options.verity === undefined ? {} : { driverOptions: { verity: options.verity } }),
   })
   for (const message of notes) log.note('info', { code: 'driver-note', message, facts: { driver } })
   return answer(`${options.json ? jsonLine({ path, driver, id, notes }) : path}\n`)

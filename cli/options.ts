@@ -4,10 +4,11 @@
  * The parser (parse.ts) and the help (help.ts) are driven from here. An option means the same in every
  * verb that takes it. Nothing here parses, prints or runs anything.
  */
+import { COMPOSEFS_GROUP, COMPOSEFS_OPTIONS, COMPOSEFS_VERBS } from './composefs-options.js'
 
 export interface OptionSpec {
-  /** `texts` may be given several times; `duration` becomes milliseconds, `bytes` a number. */
-  readonly type: 'flag' | 'text' | 'texts' | 'choice' | 'duration' | 'bytes'
+  /** `texts` may be given several times; `duration` and `age` become milliseconds, `bytes` a number. */
+  readonly type: 'flag' | 'text' | 'texts' | 'choice' | 'duration' | 'age' | 'bytes' | 'count'
   /** What stands for the value in help: `DIR`. */
   readonly value?: string
   readonly choices?: readonly string[]
@@ -49,6 +50,30 @@ export const OPTIONS = {
     about: 'Which image of an index to take. Default: that of this machine',
   },
   'read-only': { type: 'flag', about: 'Let the container not write to its root filesystem' },
+  'without-mount': {
+    type: 'flag',
+    about: 'Mount nothing: print the mounts as JSON, and put them into config.json for the runtime',
+  },
+  verity: {
+    type: 'choice',
+    value: 'MODE',
+    choices: ['require', 'try', 'off'],
+    about: 'Whether the kernel checks files by fs-verity when they are read. Default: try, where it can',
+  },
+  'expect-digest': {
+    type: 'text',
+    value: 'HEX',
+    about: 'Fail unless the tree has this digest, as groot digest prints it',
+  },
+  repair: { type: 'flag', about: 'Bring back what is damaged, from where the images came' },
+  pull: {
+    type: 'choice',
+    value: 'WHEN',
+    choices: ['missing', 'always', 'never'],
+    about:
+      'When to ask a registry. Default: missing, for tags each time, for digests that are not in the store',
+  },
+  all: { type: 'flag', about: 'All bundles of the store' },
   'ignore-ownership': {
     type: 'flag',
     about: 'Without root: make all files the own ones, leave out devices and privileged attributes',
@@ -64,6 +89,23 @@ export const OPTIONS = {
     about: 'Log in to the registry; the password is read with --password-stdin',
   },
   'password-stdin': { type: 'flag', about: 'Read the password from standard input, all of it' },
+  authfile: {
+    type: 'text',
+    value: 'FILE',
+    about: 'Where credentials are. Default: REGISTRY_AUTH_FILE, else the files of podman and Docker',
+  },
+  'certs-dir': {
+    type: 'text',
+    value: 'DIR',
+    about:
+      'Registry hosts as containerd has them, DIR/HOST/hosts.toml. Default: GROOT_CERTS_D, else /etc/containerd/certs.d',
+  },
+  'registries-conf': {
+    type: 'text',
+    value: 'FILE',
+    about:
+      'Mirrors and the like as podman has them. Default: CONTAINERS_REGISTRIES_CONF, else /etc/containers/registries.conf',
+  },
   'max-file-bytes': { type: 'bytes', value: 'SIZE', about: 'Refuse images with a bigger file, as 512MiB' },
   'max-total-bytes': { type: 'bytes', value: 'SIZE', about: 'Refuse images whose files hold more, as 20GiB' },
   'lock-timeout': {
@@ -71,8 +113,22 @@ export const OPTIONS = {
     value: 'TIME',
     about: 'How long to wait for others, as 500ms, 90s, 2m; a bare number is seconds. Default: 60s',
   },
+  'threshold-bytes': {
+    type: 'bytes',
+    value: 'SIZE',
+    about: 'Do nothing while the store takes no more than this, as 20GiB; else remove until it does not',
+  },
+  'older-than': { type: 'age', value: 'TIME', about: 'Leave what was used within this time, as 12h or 30d' },
+  keep: { type: 'texts', value: 'IMAGE', about: 'An image to leave alone (repeatable)' },
+  'dry-run': { type: 'flag', about: 'Change nothing; print what would be done' },
+  'max-duration': {
+    type: 'duration',
+    value: 'TIME',
+    about: 'Stop when this time is over, as 10m; the next clean goes on',
+  },
   'must-exist': { type: 'flag', about: 'Fail when there is no such bundle' },
   force: { type: 'flag', about: 'Also when there are bundles: delete them' },
+  ...COMPOSEFS_OPTIONS,
 } as const satisfies Record<string, OptionSpec>
 
 export type OptionName = keyof typeof OPTIONS
@@ -93,6 +149,8 @@ export interface VerbSpec {
   readonly arguments: readonly string[]
   /** Whether the last argument may be given several times. */
   readonly repeats?: true
+  /** Whether the last argument may be left out; the verb says when. */
+  readonly optional?: true
   readonly options: readonly OptionName[]
   /** Command line and what it does. */
   readonly examples: readonly (readonly [string, string])[]
@@ -104,12 +162,19 @@ export const VERBS = {
     arguments: ['IMAGE', 'ID'],
     options: [
       'json',
+      'pull',
       'platform',
       'read-only',
+      'without-mount',
+      'verity',
+      'expect-digest',
       'ignore-ownership',
       'insecure-registry',
       'username',
       'password-stdin',
+      'authfile',
+      'certs-dir',
+      'registries-conf',
       'max-file-bytes',
       'max-total-bytes',
       'lock-timeout',
@@ -143,16 +208,124 @@ export const VERBS = {
     options: ['json'],
     examples: [['groot stats web-1', '{"disk_usage":{"total_bytes_used":…,"exclusive_bytes_used":…}}']],
   },
+  pull: {
+    about: 'Bring in an image and make its base, without a bundle; print the digest of its manifest',
+    arguments: ['IMAGE'],
+    options: [
+      'json',
+      'pull',
+      'platform',
+      'insecure-registry',
+      'username',
+      'password-stdin',
+      'authfile',
+      'certs-dir',
+      'registries-conf',
+      'max-file-bytes',
+      'max-total-bytes',
+      'lock-timeout',
+    ],
+    examples: [['groot pull docker:///debian:12', 'so that a later create is quick']],
+  },
+  digest: {
+    about: 'Print the fs-verity digest of the tree of an image; needs neither root nor a driver',
+    arguments: ['IMAGE'],
+    options: [
+      'json',
+      'pull',
+      'platform',
+      'insecure-registry',
+      'username',
+      'password-stdin',
+      'authfile',
+      'certs-dir',
+      'registries-conf',
+      'max-file-bytes',
+      'max-total-bytes',
+      'lock-timeout',
+    ],
+    examples: [['groot digest docker:///debian:12', 'what --expect-digest of create then demands']],
+  },
+  mount: {
+    about: 'Mount the root filesystems of bundles again, as after a reboot',
+    arguments: ['ID'],
+    repeats: true,
+    optional: true,
+    options: ['all', 'lock-timeout'],
+    examples: [['groot mount --all', 'for all bundles, at boot']],
+  },
+  unmount: {
+    about: 'Take the mounts of bundles away; what was written stays',
+    arguments: ['ID'],
+    repeats: true,
+    optional: true,
+    options: ['all', 'lock-timeout'],
+    examples: [['groot unmount web-1', 'until groot mount web-1']],
+  },
+  login: {
+    about: 'Log in at a registry: verify the credentials and keep them where Docker does',
+    arguments: ['HOST'],
+    options: [
+      'json',
+      'username',
+      'password-stdin',
+      'insecure-registry',
+      'authfile',
+      'certs-dir',
+      'registries-conf',
+    ],
+    examples: [
+      ['groot login registry.example', 'asks for user name and password'],
+      ['groot login --username ci --password-stdin docker.io < token', 'from a file, at Docker Hub'],
+    ],
+  },
+  logout: {
+    about: 'Forget the credentials for a registry',
+    arguments: ['HOST'],
+    options: ['authfile'],
+    examples: [['groot logout registry.example', 'the next pull from there is anonymous']],
+  },
   check: {
-    about: 'Read the whole store and compare every digest; change nothing',
+    about: 'Read the whole store and compare every digest; change nothing unless told to',
     arguments: [],
-    options: ['json', 'lock-timeout'],
+    options: ['json', 'repair', 'lock-timeout'],
     examples: [['groot check || mail -s "groot store" root', 'exit status 16 when something is damaged']],
+  },
+  clean: {
+    about: 'Remove what no bundle uses, least recently used first, and what killed commands left',
+    arguments: [],
+    options: ['json', 'threshold-bytes', 'older-than', 'keep', 'dry-run', 'max-duration', 'lock-timeout'],
+    examples: [
+      ['groot clean --dry-run', 'what a clean would remove'],
+      ['groot clean --threshold-bytes 20GiB --keep docker:///debian:12', 'down to 20 GiB, but keep an image'],
+      [
+        'groot clean --older-than 7d --max-duration 10m',
+        'what nobody used for a week, for ten minutes at most',
+      ],
+    ],
+  },
+  pin: {
+    about: 'Keep an image of the store from being cleaned; print its full name',
+    arguments: ['IMAGE'],
+    options: ['json', 'lock-timeout'],
+    examples: [['groot pin docker:///debian:12', 'what the name means now, and later']],
+  },
+  unpin: {
+    about: 'Let an image be cleaned again when nobody uses it',
+    arguments: ['IMAGE'],
+    options: ['json', 'lock-timeout'],
+    examples: [['groot unpin docker:///debian:12', 'undo the pin']],
+  },
+  locks: {
+    about: 'Show who holds which lock of the store, and since when',
+    arguments: [],
+    options: ['json'],
+    examples: [['groot locks', 'what somebody waits for']],
   },
   'init-store': {
     about: 'Make a store; print its path',
     arguments: [],
-    options: ['json'],
+    options: ['json', 'verity'],
     examples: [['groot --store /srv/groot init-store --driver vfs', 'make one with a driver of choice']],
   },
   'delete-store': {
@@ -161,16 +334,23 @@ export const VERBS = {
     options: ['force'],
     examples: [['groot --store /srv/groot delete-store --force', 'with all bundles in it']],
   },
+  ...COMPOSEFS_VERBS,
 } as const satisfies Record<string, VerbSpec>
 
+/** A verb of two words has a group's name as its first. */
 export type VerbName = keyof typeof VERBS
+
+/** Verbs that belong together: `groot GROUP VERB`. */
+export const GROUPS = { composefs: COMPOSEFS_GROUP } as const
+
+export type GroupName = keyof typeof GROUPS
 
 /** What the parser makes of an option of this description. */
 type ValueOf<Spec extends OptionSpec> = Spec['type'] extends 'flag'
   ? boolean
   : Spec['type'] extends 'texts'
     ? readonly string[]
-    : Spec['type'] extends 'duration' | 'bytes'
+    : Spec['type'] extends 'duration' | 'age' | 'bytes' | 'count'
       ? number
       : Spec extends { readonly choices: readonly (infer Choice)[] }
         ? Choice
@@ -191,6 +371,16 @@ export function isVerb(name: string): name is VerbName {
   return Object.hasOwn(VERBS, name)
 }
 
+export function isGroup(name: string): name is GroupName {
+  return Object.hasOwn(GROUPS, name)
+}
+
+/** Verbs of a group, or those that are in none; in the order of the table. */
+export function verbsOf(group: GroupName | null): VerbName[] {
+  const verbs = Object.keys(VERBS) as VerbName[]
+  return verbs.filter((verb) => (group === null ? !verb.includes(' ') : verb.startsWith(`${group} `)))
+}
+
 /** Whether a verb takes an option, its own or a global one. */
 export function takes(verb: VerbName, option: OptionName): boolean {
   return verbSpec(verb).options.includes(option) || (GLOBAL_OPTIONS as readonly OptionName[]).includes(option)
@@ -199,8 +389,10 @@ export function takes(verb: VerbName, option: OptionName): boolean {
 /** `create [options] IMAGE ID` */
 export function synopsis(verb: VerbName): string {
   const spec = verbSpec(verb)
-  const names = spec.arguments.map((name, index) =>
-    spec.repeats && index === spec.arguments.length - 1 ? `${name}…` : name,
-  )
+  const names = spec.arguments.map((name, index) => {
+    if (index < spec.arguments.length - 1) return name
+    const last = spec.repeats ? `${name}…` : name
+    return spec.optional ? `[${last}]` : last
+  })
   return [verb, '[options]', ...names].join(' ')
 }

@@ -7,6 +7,9 @@
 import { UsageError } from '../lib/index.js'
 import {
   GLOBAL_OPTIONS,
+  GROUPS,
+  type GroupName,
+  isGroup,
   isVerb,
   OPTIONS,
   type OptionName,
@@ -15,9 +18,9 @@ import {
   optionSpec,
   synopsis,
   takes,
-  VERBS,
   type VerbName,
   verbSpec,
+  verbsOf,
 } from './options.js'
 import { nearest } from './suggest.js'
 import { counted, quoted } from './text.js'
@@ -32,7 +35,7 @@ export type CommandLine =
       readonly operands: readonly string[]
     }
   /** Help was asked for, or nothing at all was said. */
-  | { readonly kind: 'help'; readonly verb: VerbName | null; readonly isAsked: boolean }
+  | { readonly kind: 'help'; readonly verb: VerbName | GroupName | null; readonly isAsked: boolean }
   | { readonly kind: 'version' }
 
 /**
@@ -44,21 +47,41 @@ export type CommandLine =
  */
 export function parseCommandLine(argv: readonly string[]): CommandLine {
   const scan = scanArguments(argv)
-  const [verb, ...operands] = scan.operands
-  const known = verb !== undefined && isVerb(verb) ? verb : null
-  if (scan.given.get('help') === true) return { kind: 'help', verb: known, isAsked: true }
+  const { group, typed, known, operands } = verbOf(scan.operands)
+  const meant = known ?? group
+  if (scan.given.get('help') === true) return { kind: 'help', verb: meant, isAsked: true }
   if (scan.given.get('version') === true) return { kind: 'version' }
   // Before the verb: the value of an option that nobody knows stands where the verb would.
   if (scan.unknown !== null) throw unknownOption(scan.unknown, known)
-  if (verb !== undefined && known === null) throw unknownVerb(verb)
+  if (typed !== null && known === null) throw unknownVerb(typed, group)
   if (scan.mistake !== null) throw scan.mistake
-  if (known === null) return { kind: 'help', verb: null, isAsked: false }
+  if (known === null) return { kind: 'help', verb: group, isAsked: false }
   for (const name of scan.given.keys()) {
     if (!takes(known, name)) throw unknownOption(`--${name}`, known)
   }
   checkOperands(known, operands)
   // Each value was made by readValue for the option of that name.
   return { kind: 'run', verb: known, options: Object.fromEntries(scan.given) as OptionValues, operands }
+}
+
+interface TypedVerb {
+  readonly group: GroupName | null
+  /** What stands where the verb would; null when nothing does. */
+  readonly typed: string | null
+  /** The verb that it is. */
+  readonly known: VerbName | null
+  readonly operands: readonly string[]
+}
+
+/** The verb is one word, or two of which the first is a group's name. */
+function verbOf(words: readonly string[]): TypedVerb {
+  const [first = null, second = null, ...rest] = words
+  if (first === null || !isGroup(first)) {
+    const known = first !== null && isVerb(first) ? first : null
+    return { group: null, typed: first, known, operands: words.slice(1) }
+  }
+  const name = `${first} ${second ?? ''}`
+  return { group: first, typed: second, known: isVerb(name) ? name : null, operands: rest }
 }
 
 /**
@@ -155,7 +178,8 @@ function findOption(typed: string): OptionName | null {
 }
 
 function checkOperands(verb: VerbName, operands: readonly string[]): void {
-  const { arguments: wanted, repeats } = verbSpec(verb)
+  const { arguments: wanted, repeats, optional } = verbSpec(verb)
+  if (optional && operands.length === wanted.length - 1) return
   if (operands.length === wanted.length || (repeats && operands.length > wanted.length)) return
   const needed = wanted.length === 0 ? 'no arguments' : wanted.join(' and ')
   throw new UsageError(
@@ -165,13 +189,16 @@ function checkOperands(verb: VerbName, operands: readonly string[]): void {
   )
 }
 
-function unknownVerb(verb: string): UsageError {
-  const meant = verb === 'help' ? '--help' : nearest(verb, Object.keys(VERBS))
+function unknownVerb(typed: string, group: GroupName | null): UsageError {
+  const prefix = group === null ? '' : `${group} `
+  const names = verbsOf(group).map((verb) => verb.slice(prefix.length))
+  const meant =
+    typed === 'help' ? '--help' : nearest(typed, group === null ? [...names, ...Object.keys(GROUPS)] : names)
   return new UsageError(
     'usage-invalid',
-    `Cannot run ${quoted(verb)}: there is no such verb${advice(meant, null)}`,
+    `Cannot run ${quoted(`${prefix}${typed}`)}: there is no such verb${advice(meant, group)}`,
     {
-      facts: { verb, suggestion: meant },
+      facts: { verb: `${prefix}${typed}`, suggestion: meant },
     },
   )
 }
@@ -189,7 +216,7 @@ function unknownOption(typed: string, verb: VerbName | null): UsageError {
   )
 }
 
-function advice(meant: string | null, verb: VerbName | null): string {
+function advice(meant: string | null, verb: VerbName | GroupName | null): string {
   const help = `see groot ${verb === null ? '' : `${verb} `}--help`
   return meant === null ? `; ${help}` : `, did you mean "${meant}"? Else ${help}`
 }

@@ -3,7 +3,17 @@
  */
 import { createRequire } from 'node:module'
 import { addAbortSignal } from 'node:stream'
-import { AbortedError, BugError, deleteStore, initStore, openStore } from '../lib/index.js'
+import {
+  AbortedError,
+  BugError,
+  composefs,
+  deleteStore,
+  initStore,
+  login,
+  logout,
+  openStore,
+} from '../lib/index.js'
+import { askAtTerminal } from './ask.js'
 import { failureOf, SIGNAL_STATUS } from './failure.js'
 import { createLog } from './log.js'
 import { logChoicesOf } from './parse.js'
@@ -24,10 +34,12 @@ export async function runProcess(): Promise<void> {
     uid: process.geteuid?.() ?? -1,
     cwd: () => process.cwd(),
     version: versionOfPackage(),
-    library: { openStore, initStore, deleteStore },
+    library: { openStore, initStore, deleteStore, login, logout, composefs },
     signal,
     stdin: () => addAbortSignal(signal, process.stdin),
+    ask: askAtTerminal(signal),
     writeAnswer: (text) => written(process.stdout, text),
+    isAnswerTerminal: process.stdout.isTTY === true,
     writeLog,
     terminal: {
       isTerminal: process.stderr.isTTY === true,
@@ -69,7 +81,7 @@ function dieOfFaults(argv: readonly string[], writeLog: (lines: string) => void)
   process.on('unhandledRejection', die)
 }
 
-function written(stream: NodeJS.WriteStream, text: string): Promise<void> {
+function written(stream: NodeJS.WriteStream, text: string | Uint8Array): Promise<void> {
   // A stream to a file throws from write itself, which ends the promise all the same.
   return new Promise((resolve, reject) => {
     stream.write(text, (error) => (error ? reject(error) : resolve()))

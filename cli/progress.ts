@@ -44,6 +44,10 @@ export class Progress {
         return told(event, 'info', layerLine(event))
       case 'check-progress':
         return this.#isTime() ? told(event, 'info', `Checked ${event.checked} of ${event.of}`) : null
+      case 'clean-progress':
+        return this.#isTime()
+          ? told(event, 'info', `Removed ${event.removed} of ${counted(event.of, 'object')}`)
+          : null
       default:
         return describeSimple(event)
     }
@@ -75,7 +79,17 @@ export class Progress {
 }
 
 type EventOf<Kind extends GrootEvent['kind']> = Extract<GrootEvent, { readonly kind: Kind }>
-type SimpleEvent = EventOf<'image-resolved' | 'layer-known' | 'tree-merged' | 'rootfs-ready' | 'lock-wait'>
+type SimpleEvent = EventOf<
+  | 'image-resolved'
+  | 'layer-known'
+  | 'layer-queued'
+  | 'retry'
+  | 'tree-merged'
+  | 'base-ready'
+  | 'rootfs-ready'
+  | 'clean-removed'
+  | 'lock-wait'
+>
 
 function describeSimple(event: SimpleEvent): Note & { readonly level: NoteLevel } {
   switch (event.kind) {
@@ -83,10 +97,18 @@ function describeSimple(event: SimpleEvent): Note & { readonly level: NoteLevel 
       return told(event, 'info', `${event.reference} is ${event.digest}, ${counted(event.layers, 'layer')}`)
     case 'layer-known':
       return told(event, 'debug', `Layer ${event.diffId} is in the store`)
+    case 'layer-queued':
+      return told(event, 'debug', `Layer ${event.diffId} is not in the store, ${humanBytes(event.bytes)}`)
+    case 'retry':
+      return told(event, 'info', `${event.message}; asking ${retryPlan(event)}`)
     case 'tree-merged':
       return told(event, 'debug', `Merged the layers: ${counted(event.entries, 'entry', 'entries')}`)
+    case 'base-ready':
+      return told(event, 'debug', `The tree has the digest ${event.digest}`)
     case 'rootfs-ready':
       return told(event, 'info', `The rootfs of "${event.id}" is ready`)
+    case 'clean-removed':
+      return told(event, 'debug', `Removed ${event.what} ${event.name}, ${humanBytes(event.bytes)}`)
     case 'lock-wait':
       return told(
         event,
@@ -96,6 +118,11 @@ function describeSimple(event: SimpleEvent): Note & { readonly level: NoteLevel 
     default:
       return event satisfies never
   }
+}
+
+function retryPlan({ endpoint, next, waitMs }: EventOf<'retry'>): string {
+  const when = waitMs < 100 ? 'now' : `in ${(waitMs / 1000).toFixed(1)} s`
+  return next === endpoint ? `again ${when}` : `${next} ${when}`
 }
 
 function layerLine({ diffId, entries, newObjects, newBytes }: EventOf<'layer-done'>): string {

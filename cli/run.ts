@@ -5,11 +5,12 @@
  * the environment, keep anything for the next run.
  */
 import { isErrno, SystemError } from '../lib/index.js'
+import type { Ask } from './ask.js'
 import { failureOf } from './failure.js'
 import { createLog, type Log } from './log.js'
 import type { VerbName } from './options.js'
 import { type CommandLine, logChoicesOf, parseCommandLine } from './parse.js'
-import { type Surroundings, settingsOf } from './settings.js'
+import { registrySettingsOf, type Surroundings, settingsOf } from './settings.js'
 import type { Library, Verb, VerbContext } from './verb.js'
 
 export interface Process extends Surroundings {
@@ -20,8 +21,12 @@ export interface Process extends Surroundings {
   /** Fires when the command shall end; its reason is an AbortedError with the fact `signal`. */
   readonly signal: AbortSignal
   readonly stdin: () => AsyncIterable<Uint8Array>
+  /** Asks the person at the terminal; null when there is none. */
+  readonly ask: Ask | null
   /** Resolves when the text was handed over. @throws the errno error of the write */
-  readonly writeAnswer: (text: string) => Promise<void>
+  readonly writeAnswer: (text: string | Uint8Array) => Promise<void>
+  /** Whether people read the answer on a terminal. */
+  readonly isAnswerTerminal: boolean
   /** Takes whole lines for people; never throws. */
   readonly writeLog: (lines: string) => void
   /** Whether people read the log on a terminal, and how wide it is. */
@@ -62,9 +67,27 @@ const VERB_MODULES: { readonly [Name in VerbName]: () => Promise<Verb> } = {
   delete: async () => (await import('./delete.js')).deleteBundles,
   list: async () => (await import('./list.js')).list,
   stats: async () => (await import('./stats.js')).stats,
+  pull: async () => (await import('./digest.js')).pull,
+  digest: async () => (await import('./digest.js')).digest,
+  mount: async () => (await import('./mount.js')).mount,
+  unmount: async () => (await import('./mount.js')).unmount,
+  login: async () => (await import('./login.js')).login,
+  logout: async () => (await import('./logout.js')).logout,
   check: async () => (await import('./check.js')).check,
+  clean: async () => (await import('./clean.js')).clean,
+  pin: async () => (await import('./pin.js')).pin,
+  unpin: async () => (await import('./unpin.js')).unpin,
+  locks: async () => (await import('./locks.js')).locks,
   'init-store': async () => (await import('./init-store.js')).initStore,
   'delete-store': async () => (await import('./delete-store.js')).deleteStore,
+  'composefs mk': async () => (await import('./composefs-mk.js')).mk,
+  'composefs info': async () => (await import('./composefs-info.js')).info,
+  'composefs ls': async () => (await import('./composefs-info.js')).ls,
+  'composefs dump': async () => (await import('./composefs-info.js')).dump,
+  'composefs objects': async () => (await import('./composefs-info.js')).objects,
+  'composefs missing-objects': async () => (await import('./composefs-info.js')).missingObjects,
+  'composefs measure': async () => (await import('./composefs-info.js')).measure,
+  'composefs mount': async () => (await import('./composefs-mount.js')).mount,
 }
 
 function contextOf(process: Process, line: CommandLine & { kind: 'run' }, log: Log): VerbContext {
@@ -73,11 +96,22 @@ function contextOf(process: Process, line: CommandLine & { kind: 'run' }, log: L
   return {
     options,
     operands,
-    settings: settingsOf(options, process),
+    // Asked for where there is a store: logging in needs none.
+    get settings() {
+      return settingsOf(options, process)
+    },
+    registry: registrySettingsOf(options, process),
+    ask: process.ask,
     library,
     signal,
     log,
     stdin,
+    stdout: {
+      isTerminal: process.isAnswerTerminal,
+      write: (bytes) =>
+        process.writeAnswer(bytes).catch((error: unknown) => Promise.reject(notWritten(error))),
+    },
+    env: process.env,
     report: (thrown) => {
       const failure = failureOf(thrown, `Cannot finish ${verb}`, signal)
       log.failure(failure)
@@ -99,18 +133,23 @@ async function inform(process: Process, line: Exclude<CommandLine, { kind: 'run'
   return line.isAsked ? 0 : 2
 }
 
-async function deliver(process: Process, text: string): Promise<void> {
-  if (text === '') return
+async function deliver(process: Process, text: string | Iterable<string>): Promise<void> {
   try {
-    await process.writeAnswer(text)
+    for (const piece of typeof text === 'string' ? [text] : text) {
+      if (piece !== '') await process.writeAnswer(piece)
+    }
   } catch (error) {
+    if (!isErrno(error)) throw error
     // Who closed the pipe has read enough, and that is not for us to complain about.
-    if (isErrno(error, 'EPIPE')) return
-    const facts = { syscall: 'write', path: 'stdout', errno: isErrno(error) ? error.code : null }
-    const why = error instanceof Error ? error.message : String(error)
-    throw new SystemError('system-call', `Cannot write the answer to standard output: ${why}`, {
-      facts,
-      cause: error,
-    })
+    if (error.code !== 'EPIPE') throw notWritten(error)
   }
+}
+
+function notWritten(error: unknown): SystemError {
+  const facts = { syscall: 'write', path: 'stdout', errno: isErrno(error) ? error.code : null }
+  const why = error instanceof Error ? error.message : String(error)
+  return new SystemError('system-call', `Cannot write the answer to standard output: ${why}`, {
+    facts,
+    cause: error,
+  })
 }

@@ -2,7 +2,7 @@
  * Settings: which store and driver are meant. Flags win over the environment, the environment over defaults.
  */
 import { isAbsolute, resolve } from 'node:path'
-import { UsageError } from '../lib/index.js'
+import { type RegistrySettings, registryEnvironment, UsageError } from '../lib/index.js'
 import type { OptionValues } from './options.js'
 import { quoted, visible } from './text.js'
 
@@ -36,6 +36,18 @@ export function settingsOf(options: OptionValues, around: Surroundings): Setting
   return {
     store: isAbsolute(path) ? resolve(path) : resolve(around.cwd(), path),
     driver: options.driver ?? (around.env.GROOT_DRIVER || undefined),
+  }
+}
+
+/** Where registries are configured: what the options name, and the environment for all else. */
+export function registrySettingsOf(options: OptionValues, around: Surroundings): RegistrySettings {
+  const { authfile, 'certs-dir': certsDir, 'registries-conf': registriesConf } = options
+  const absolute = (path: string) => (isAbsolute(path) ? path : resolve(around.cwd(), path))
+  return {
+    environment: registryEnvironment(around.env),
+    ...(authfile === undefined ? {} : { authFile: absolute(authfile) }),
+    ...(certsDir === undefined ? {} : { certsDirectory: absolute(certsDir) }),
+    ...(registriesConf === undefined ? {} : { registriesConf: absolute(registriesConf) }),
   }
 }
 

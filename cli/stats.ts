@@ -14,5 +14,6 @@ export const stats: Verb = async (context) => {
     })
   }
   const { total_bytes_used, exclusive_bytes_used } = found.disk_usage
-  return answer(`${jsonLine({ disk_usage: { total_bytes_used, exclusive_bytes_used } })}\n`)
+  const { digest } = found
+  return answer(`${jsonLine({ disk_usage: { total_bytes_used, exclusive_bytes_used }, digest })}\n`)
 }

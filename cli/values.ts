@@ -14,7 +14,9 @@ export function readValue(name: OptionName, text: string): string | number {
   const spec = optionSpec(name)
   if (text === '') throw invalid(name, text, `it needs ${spec.value}`)
   if (spec.type === 'duration') return readDuration(name, text)
+  if (spec.type === 'age') return readAge(name, text)
   if (spec.type === 'bytes') return readBytes(name, text)
+  if (spec.type === 'count') return readCount(name, text)
   if (spec.choices !== undefined && !spec.choices.includes(text)) {
     throw invalid(name, text, `it needs one of ${spec.choices.join(', ')}`)
   }
@@ -33,6 +35,15 @@ function readDuration(name: OptionName, text: string): number {
   return ms
 }
 
+const UNIT_OF_AGE_MS = { ...UNIT_MS, d: 86_400_000, w: 604_800_000 }
+
+function readAge(name: OptionName, text: string): number {
+  const [, number = '', unit = 's'] = /^(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d|w)?$/.exec(text) ?? []
+  if (number === '') throw invalid(name, text, 'it needs a time as 90m, 12h, 30d, 4w or a number of seconds')
+  // The pattern lets nothing through that is not a key.
+  return Math.round(Number(number) * UNIT_OF_AGE_MS[unit as keyof typeof UNIT_OF_AGE_MS])
+}
+
 const UNIT_BYTES = { '': 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3, TiB: 1024 ** 4 }
 
 function readBytes(name: OptionName, text: string): number {
@@ -41,6 +52,14 @@ function readBytes(name: OptionName, text: string): number {
   const bytes = Number(number) * UNIT_BYTES[unit as keyof typeof UNIT_BYTES]
   if (!Number.isSafeInteger(bytes)) throw invalid(name, text, 'it is too large')
   return bytes
+}
+
+const MAX_COUNT = 1024
+
+function readCount(name: OptionName, text: string): number {
+  const count = /^\d{1,4}$/.test(text) ? Number(text) : 0
+  if (count < 1 || count > MAX_COUNT) throw invalid(name, text, `it needs a number from 1 to ${MAX_COUNT}`)
+  return count
 }
 
 function invalid(name: OptionName, text: string, why: string): UsageError {

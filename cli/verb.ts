@@ -3,8 +3,18 @@
  * nothing itself.
  */
 
-import type { deleteStore, initStore, openStore } from '../lib/index.js'
+import type {
+  ByteSink,
+  composefs,
+  deleteStore,
+  initStore,
+  login,
+  logout,
+  openStore,
+  RegistrySettings,
+} from '../lib/index.js'
 import { BUNDLE_ID, type GrootStore, isGrootError, UsageError } from '../lib/index.js'
+import type { Ask } from './ask.js'
 import type { Log } from './log.js'
 import type { OptionValues } from './options.js'
 import type { Settings } from './settings.js'
@@ -15,30 +25,40 @@ export interface Library {
   readonly openStore: typeof openStore
   readonly initStore: typeof initStore
   readonly deleteStore: typeof deleteStore
+  readonly login: typeof login
+  readonly logout: typeof logout
+  readonly composefs: typeof composefs
 }
 
 export interface VerbContext {
   readonly options: OptionValues
   readonly operands: readonly string[]
   readonly settings: Settings
+  /** Where registries are configured. */
+  readonly registry: RegistrySettings
   readonly library: Library
   readonly signal: AbortSignal
   readonly log: Log
   /** Standard input; it is opened by the call, and ends with an error when the signal fires. */
   readonly stdin: () => AsyncIterable<Uint8Array>
+  /** Standard output, for answers that are not text. */
+  readonly stdout: ByteSink & { readonly isTerminal: boolean }
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Asks the person at the terminal; null when there is none. */
+  readonly ask: Ask | null
   /** Tells of a failure that does not end the verb. Gives the exit status that it asks for. */
   report(thrown: unknown): number
 }
 
 export interface Answer {
-  /** What goes to stdout: whole lines, or nothing. */
-  readonly text: string
+  /** What goes to stdout: whole lines, or nothing; in pieces where it may be long. */
+  readonly text: string | Iterable<string>
   readonly exitStatus: number
 }
 
 export type Verb = (context: VerbContext) => Promise<Answer>
 
-export function answer(text: string, exitStatus = 0): Answer {
+export function answer(text: string | Iterable<string>, exitStatus = 0): Answer {
   return { text, exitStatus }
 }
 

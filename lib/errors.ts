@@ -11,11 +11,13 @@ export const ERROR_CODES = {
   usage: [
     'usage-invalid',
     'option-invalid',
+    'configuration-invalid',
     'id-invalid',
     'reference-invalid',
     'reference-ambiguous',
     'platform-invalid',
   ],
+  partial: ['clean-incomplete'],
   store: [
     'store-missing',
     'store-invalid',
@@ -36,9 +38,11 @@ export const ERROR_CODES = {
     'blob-missing',
     'file-missing',
     'object-missing',
+    'base-missing',
   ],
-  auth: ['auth-required', 'auth-denied', 'auth-realm-refused'],
+  auth: ['auth-required', 'auth-denied', 'auth-realm-refused', 'credential-helper-failed'],
   registry: [
+    'registry-blocked',
     'registry-unreachable',
     'registry-timeout',
     'registry-status',
@@ -52,6 +56,8 @@ export const ERROR_CODES = {
     'diff-id-mismatch',
     'object-damaged',
     'layer-damaged',
+    'base-damaged',
+    'digest-unexpected',
     'source-changed',
     'check-failed',
   ],
@@ -78,6 +84,7 @@ export const ERROR_CODES = {
     'driver-unknown',
     'driver-unusable',
     'driver-invalid',
+    'verity-unsupported',
     'lock-unsupported',
     'ownership-unsupported',
     'system-unsupported',
@@ -104,6 +111,7 @@ export interface ErrorOptions {
 /** Exit status of the command for each kind of error. */
 export const EXIT_STATUS = {
   usage: 2,
+  partial: 3,
   store: 10,
   busy: 11,
   exists: 12,
@@ -146,6 +154,14 @@ export abstract class GrootError extends Error {
 export class UsageError extends GrootError {
   readonly kind = 'usage'
   constructor(code: ErrorCode<'usage'>, message: string, options?: ErrorOptions) {
+    super(code, message, options)
+  }
+}
+
+/** The work was done as far as possible; what was left out is told beside it. */
+export class PartialError extends GrootError {
+  readonly kind = 'partial'
+  constructor(code: ErrorCode<'partial'>, message: string, options?: ErrorOptions) {
     super(code, message, options)
   }
 }

@@ -7,13 +7,20 @@ import type {
   DeleteStoreOptions,
   GrootStore,
   InitStoreOptions,
+  LoginRequest,
+  LoginResult,
+  LogoutRequest,
+  LogoutResult,
   OpenStoreOptions,
   StoreInfo,
 } from './operations/api.js'
+import type { ComposefsTools } from './operations/composefs/api.js'
 
+export { registryEnvironment } from './config/settings.js'
 export * from './errors.js'
 export type { EventSink, GrootEvent } from './events.js'
 export type * from './operations/api.js'
+export type * from './operations/composefs/api.js'
 export { BUNDLE_ID } from './store/bundle-id.js'
 
 /**
@@ -45,4 +52,39 @@ export async function initStore(options: InitStoreOptions): Promise<StoreInfo> {
  */
 export async function deleteStore(options: DeleteStoreOptions): Promise<void> {
   return (await import('./operations/delete-store.js')).deleteStore(options)
+}
+
+/**
+ * Verifies credentials with a registry and keeps them where Docker does: with the helper that its file names, else in the
+ * file. When this throws, nothing has changed.
+ *
+ * @throws {UsageError} `option-invalid`, `configuration-invalid`
+ * @throws {AuthError} `auth-denied`, `auth-required`, `auth-realm-refused`, `credential-helper-failed`
+ * @throws {RegistryError}
+ */
+export async function login(request: LoginRequest): Promise<LoginResult> {
+  return (await import('./operations/login.js')).login(request)
+}
+
+/**
+ * Forgets the credentials for a registry; that there are none is no error.
+ *
+ * @throws {UsageError} `option-invalid`, `configuration-invalid`
+ * @throws {AuthError} `credential-helper-failed`
+ */
+export async function logout(request: LogoutRequest): Promise<LogoutResult> {
+  return (await import('./operations/login.js')).logout(request)
+}
+
+/** Composefs images without a store: what mkcomposefs, composefs-info and mount.composefs do. See docs/composefs.md. */
+export const composefs: ComposefsTools = {
+  make: async (request) => (await import('./operations/composefs/make.js')).makeImage(request),
+  info: async (request) => (await import('./operations/composefs/info.js')).infoOfImages(request),
+  list: async (request) => (await import('./operations/composefs/list.js')).listImages(request),
+  dump: async (request) => (await import('./operations/composefs/dump.js')).dumpImages(request),
+  objects: async (request) => (await import('./operations/composefs/objects.js')).objectsOfImages(request),
+  missingObjects: async (request) =>
+    (await import('./operations/composefs/objects.js')).missingObjects(request),
+  measure: async (request) => (await import('./operations/composefs/measure.js')).measureFiles(request),
+  mount: async (request) => (await import('./operations/composefs/mount.js')).mountImage(request),
 }

@@ -10,6 +10,8 @@ export default defineConfig({
   test: {
     root: fileURLToPath(new URL('..', import.meta.url)),
     include: ['test/**/*.test.ts'],
+    // Virtual machines: npm run test:vm.
+    exclude: ['test/vm/**'],
     reporters: ['default', './test/skipped-reporter.ts'],
     testTimeout: 60_000,
     hookTimeout: 120_000,

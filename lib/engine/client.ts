@@ -6,7 +6,16 @@
 import type { Worker } from 'node:worker_threads'
 import { AbortedError, BugError } from '../errors.js'
 import type { EventSink } from '../events.js'
-import type { CallOptions, CreateRequest, GrootStore, OpenStoreOptions } from '../operations/api.js'
+import type {
+  CallOptions,
+  CheckOptions,
+  CleanRequest,
+  CreateRequest,
+  DigestRequest,
+  GrootStore,
+  OpenStoreOptions,
+  PullRequest,
+} from '../operations/api.js'
 import { startThread } from '../worker/threads.js'
 import { fromWire } from '../worker/wire-error.js'
 import type {
@@ -14,7 +23,9 @@ import type {
   CallResult,
   FromEngine,
   PlainCallOptions,
+  PlainCleanRequest,
   PlainCreateRequest,
+  PlainDigestRequest,
   ToEngine,
 } from './protocol.js'
 
@@ -60,11 +71,54 @@ class EngineStore implements GrootStore {
       options,
     )
   }
+  digest(request: DigestRequest) {
+    const { signal: _signal, onEvent: _onEvent, ...plain } = request
+    return this.#engine.call<'digest'>(
+      { method: 'digest', request: plain satisfies PlainDigestRequest },
+      request,
+    )
+  }
+  pull(request: PullRequest) {
+    const { signal: _signal, onEvent: _onEvent, ...plain } = request
+    return this.#engine.call<'pull'>({ method: 'pull', request: plain satisfies PlainDigestRequest }, request)
+  }
+  mount(id: string, options: CallOptions = {}) {
+    return this.#engine.call<'mount'>(
+      { method: 'mount', bundle: id, options: plainOptions(options) },
+      options,
+    )
+  }
+  unmount(id: string, options: CallOptions = {}) {
+    return this.#engine.call<'unmount'>(
+      { method: 'unmount', bundle: id, options: plainOptions(options) },
+      options,
+    )
+  }
   list(options: CallOptions = {}) {
     return this.#engine.call<'list'>({ method: 'list', options: plainOptions(options) }, options)
   }
-  check(options: CallOptions = {}) {
-    return this.#engine.call<'check'>({ method: 'check', options: plainOptions(options) }, options)
+  check(options: CheckOptions = {}) {
+    const { repair = false } = options
+    return this.#engine.call<'check'>(
+      { method: 'check', options: { ...plainOptions(options), repair } },
+      options,
+    )
+  }
+  clean(request: CleanRequest = {}) {
+    const { signal: _signal, onEvent: _onEvent, ...plain } = request
+    return this.#engine.call<'clean'>(
+      { method: 'clean', request: plain satisfies PlainCleanRequest },
+      request,
+    )
+  }
+  pin(image: string, options: CallOptions = {}) {
+    return this.#engine.call<'pin'>({ method: 'pin', image, options: plainOptions(options) }, options)
+  }
+  unpin(image: string, options: CallOptions = {}) {
+    return this.#engine.call<'unpin'>({ method: 'unpin', image, options: plainOptions(options) }, options)
+  }
+  locks(options: CallOptions = {}) {
+    return this.#engine.call<'locks'>({ method: 'locks', options: plainOptions(options) }, options)
   }
   close(): Promise<void> {
     return this.#engine.close()

@@ -2,17 +2,36 @@
  * What a caller's thread and the engine thread say to each other. Plain data only.
  */
 import type { GrootEvent } from '../events.js'
-import type { CallOptions, CreateRequest, GrootStore, OpenStoreOptions } from '../operations/api.js'
+import type {
+  CallOptions,
+  CheckOptions,
+  CleanRequest,
+  CreateRequest,
+  DigestRequest,
+  GrootStore,
+  OpenStoreOptions,
+} from '../operations/api.js'
 import type { WireError } from '../worker/wire-error.js'
 
 /** Options that cross the threads; the signal and the event sink stay behind and become messages. */
 export type PlainCallOptions = Omit<CallOptions, 'signal' | 'onEvent'>
+export type PlainCheckOptions = Omit<CheckOptions, 'signal' | 'onEvent'>
+export type PlainCleanRequest = Omit<CleanRequest, 'signal' | 'onEvent'>
 export type PlainCreateRequest = Omit<CreateRequest, 'signal' | 'onEvent'>
+export type PlainDigestRequest = Omit<DigestRequest, 'signal' | 'onEvent'>
 
 export type Call =
   | { readonly method: 'create'; readonly request: PlainCreateRequest }
-  | { readonly method: 'delete' | 'stats'; readonly bundle: string; readonly options: PlainCallOptions }
-  | { readonly method: 'list' | 'check'; readonly options: PlainCallOptions }
+  | { readonly method: 'digest' | 'pull'; readonly request: PlainDigestRequest }
+  | {
+      readonly method: 'delete' | 'stats' | 'mount' | 'unmount'
+      readonly bundle: string
+      readonly options: PlainCallOptions
+    }
+  | { readonly method: 'clean'; readonly request: PlainCleanRequest }
+  | { readonly method: 'pin' | 'unpin'; readonly image: string; readonly options: PlainCallOptions }
+  | { readonly method: 'list' | 'locks'; readonly options: PlainCallOptions }
+  | { readonly method: 'check'; readonly options: PlainCheckOptions }
 
 export type CallResult<M extends Call['method']> = Awaited<ReturnType<GrootStore[M]>>
 

@@ -57,12 +57,28 @@ function run(call: Call, shared: Parameters<GrootStore['list']>[0]): Promise<unk
   switch (call.method) {
     case 'create':
       return store.create({ ...call.request, ...shared })
+    case 'digest':
+      return store.digest({ ...call.request, ...shared })
+    case 'pull':
+      return store.pull({ ...call.request, ...shared })
+    case 'mount':
+      return store.mount(call.bundle, { ...call.options, ...shared })
+    case 'unmount':
+      return store.unmount(call.bundle, { ...call.options, ...shared })
     case 'delete':
       return store.delete(call.bundle, { ...call.options, ...shared })
     case 'stats':
       return store.stats(call.bundle, { ...call.options, ...shared })
     case 'list':
       return store.list({ ...call.options, ...shared })
+    case 'locks':
+      return store.locks({ ...call.options, ...shared })
+    case 'clean':
+      return store.clean({ ...call.request, ...shared })
+    case 'pin':
+      return store.pin(call.image, { ...call.options, ...shared })
+    case 'unpin':
+      return store.unpin(call.image, { ...call.options, ...shared })
     case 'check':
       return store.check({ ...call.options, ...shared })
     default:

@@ -73,6 +73,15 @@ export function runtimeSpec(config: ImageConfig, request: SpecRequest) {
   }
 }
 
+/** Directories of the rootfs that a runtime makes when they are missing: where it mounts, and where the process begins. */
+export function neededDirectories(config: ImageConfig): string[] {
+  const mounted = [...defaultMounts(false), ...volumeMounts(config)].map(({ destination }) => destination)
+  const paths = [...new Set([...mounted, cwdOf(config)])].sort()
+  // What is below a mount is not in the rootfs; a parent sorts before what is below it.
+  const isBelow = (path: string) => mounted.some((mount) => path.startsWith(`${mount}/`))
+  return paths.filter((path) => path !== '/' && !isBelow(path))
+}
+
 /**
  * Labels of the image that are kept out of the annotations, sorted; to be told to the user (conversion.md, "Annotations").
  *

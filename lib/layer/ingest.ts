@@ -2,20 +2,24 @@
  * Ingest: a layer's blob becomes objects and a layer record.
  *
  * Bytes pass once: size and digest of the blob, decompression, diff id, tar reader, policy, contents to staging. Only
- * when all of it is verified are the objects published and, as the commit point, the record. Runs on an ingest thread.
+ * when all of it is verified are the objects published and, as the commit point, the record. Contents that the store has
+ * are used as they are; clean may take them away until the record is announced (store/publishing.ts). Runs on an ingest
+ * thread.
  */
 import { createHash, type Hash } from 'node:crypto'
-import { closeSync, constants, fstatSync, mkdirSync, openSync, readSync, renameSync } from 'node:fs'
+import { closeSync, constants, fstatSync, mkdirSync, openSync, readSync, renameSync, rmSync } from 'node:fs'
 import { algorithmOf, type DiffId, type Digest, encodedOf, shortDigest } from '../digest.js'
 import { ImageError, IntegrityError } from '../errors.js'
 import { syncDirectory, syncFilesystem } from '../linux/sync.js'
+import { readGeneration } from '../store/generation.js'
+import { stagedRecord } from '../store/publishing.js'
 import { NO_CONTENT } from '../tree/model.js'
 import { type Compression, decompress } from './decompress.js'
 import type { TarEntry } from './entry.js'
 import type { LayerLimits } from './limits.js'
 import { applyPolicy } from './policy.js'
 import { TarReader, type TarSink } from './read-tar.js'
-import { RecordWriter } from './record.js'
+import { RecordWriter, readRecord } from './record.js'
 import { StagedObjects } from './staged-objects.js'
 
 export interface IngestRequest {
@@ -30,7 +34,20 @@ export interface IngestRequest {
   readonly record: string
   /** This ingest's own directory, not made yet, on the store's filesystem. */
   readonly staging: string
+  /** Where the record stands while objects are published; `announce` puts it there from `stagedRecord(staging)`. */
+  readonly announced: string
+  /** The store's generation file. */
+  readonly generation: string
+  /** Whether contents that the store has are used as they are; else all are written. */
+  readonly reuse: boolean
   readonly limits: LayerLimits
+}
+
+export interface IngestHooks {
+  /** Bytes of the blob read so far, now and then. */
+  progress(bytes: number): void
+  /** Puts the staged record where clean sees it, under the gc lock. @returns the generation then */
+  announce(): Promise<string>
 }
 
 export interface IngestResult {
@@ -46,22 +63,23 @@ const PROGRESS_BYTES = 4 * 1024 * 1024
  * Reads one layer. On any error nothing is published; the staging directory is the caller's to remove.
  *
  * @param blob the blob's bytes
- * @param onProgress bytes of the blob read so far, now and then
+ * @returns null when contents that were to be used have been taken away meanwhile: read the layer again, without reuse
  * @throws {IntegrityError} `size-mismatch`, `digest-mismatch`, `diff-id-mismatch`
  * @throws {ImageError} for what the tar reader and the policy refuse
  */
 export async function ingestLayer(
   request: IngestRequest,
   blob: AsyncIterable<Uint8Array>,
-  onProgress: (bytes: number) => void,
-): Promise<IngestResult> {
+  hooks: IngestHooks,
+): Promise<IngestResult | null> {
   mkdirSync(request.staging, { mode: 0o700 })
-  const recordPath = `${request.staging}/record`
-  const fd = openSync(recordPath, 'wx', 0o600)
-  const objects = new StagedObjects(request.objects, request.staging)
+  // Before the first look at what the store has.
+  const generation = readGeneration(request.generation)
+  const fd = openSync(stagedRecord(request.staging), 'wx', 0o600)
+  const objects = new StagedObjects(request.objects, request.staging, request.reuse)
   try {
     const ingest = new Ingest(new RecordWriter(fd), objects, request.limits)
-    await using bytes = new VerifiedBlob(blob, request, onProgress)
+    await using bytes = new VerifiedBlob(blob, request, hooks.progress)
     const diff = createHash(algorithmOf(request.diffId))
     try {
       await readTar(decompress(bytes, request.compression), diff, ingest)
@@ -75,15 +93,47 @@ export async function ingestLayer(
     ingest.end()
     // One sync for all new objects and the record; an fsync each costs a thousand times as much.
     syncFilesystem(fd)
-    objects.publish()
-    // commit point: the layer record
-    renameSync(recordPath, request.record)
-    syncDirectory(request.record.slice(0, request.record.lastIndexOf('/')))
+    if (!(await publish(request, objects, generation, hooks))) return null
     return { entries: ingest.entries, newObjects: objects.count, newBytes: objects.bytes }
   } finally {
     objects.abandon()
     closeSync(fd)
   }
+}
+
+/** @param generation that of before the layer was read @returns false when contents are gone that were to be used */
+async function publish(
+  request: IngestRequest,
+  objects: StagedObjects,
+  generation: string,
+  hooks: IngestHooks,
+): Promise<boolean> {
+  const { announced, record, reuse } = request
+  let isCommitted = false
+  try {
+    const now = await hooks.announce()
+    // From here on nothing is taken away that the record names, so what is there now stays.
+    if (reuse && now !== generation && !hasAll(announced, objects)) return false
+    objects.publish()
+    // commit point: the layer record
+    renameSync(announced, record)
+    isCommitted = true
+  } finally {
+    if (!isCommitted) rmSync(announced, { force: true })
+  }
+  syncDirectory(record.slice(0, record.lastIndexOf('/')))
+  return true
+}
+
+function hasAll(record: string, objects: StagedObjects): boolean {
+  let all = true
+  readRecord(record, {
+    raw: () => {},
+    content: (content) => {
+      if (all && content.kind === 'object') all = objects.has(content.digest)
+    },
+  })
+  return all
 }
 
 /** The bytes of a region of a file, 1 MiB at a time. A yielded chunk is valid until the next is asked for. */

@@ -14,6 +14,7 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { asBuffer } from '../bytes.js'
 import type { VerityDigest } from '../digest.js'
 import { BugError, IntegrityError } from '../errors.js'
+import { runAtOnce, type Work } from '../linux/slices.js'
 import { type Content, MAX_INLINE_BYTES } from '../tree/model.js'
 
 const MAGIC = Buffer.from('grootlr1', 'latin1')
@@ -120,11 +121,19 @@ export class RecordWriter {
  * @throws {IntegrityError} `layer-damaged` when the file is not a whole, undamaged record
  */
 export function readRecord(path: string, visitor: RecordVisitor): void {
+  runAtOnce(scanRecord(path, visitor))
+}
+
+/** The same as work that may be interrupted, after each block of at most 1 MiB. */
+export function* scanRecord(path: string, visitor: RecordVisitor): Work<void> {
   const fd = openSync(path, 'r')
   try {
     const blocks = new BlockReader(fd, path)
     const segments = new SegmentReader(visitor, () => blocks.damaged('a segment is malformed'))
-    for (let block = blocks.next(); block !== null; block = blocks.next()) segments.push(block)
+    for (let block = blocks.next(); block !== null; block = blocks.next()) {
+      segments.push(block)
+      yield
+    }
     segments.end()
   } finally {
     closeSync(fd)

@@ -18,6 +18,7 @@ import { VerityHasher, verityDigest } from '../composefs/verity.js'
 import type { VerityDigest } from '../digest.js'
 import { BugError, isErrno } from '../errors.js'
 import { syncDirectory } from '../linux/sync.js'
+import { objectName } from '../store/objects.js'
 import { type Content, MAX_INLINE_BYTES } from '../tree/model.js'
 import type { SparseRun } from './entry.js'
 
@@ -28,6 +29,7 @@ const OBJECT_MODE = 0o444
 export class StagedObjects {
   readonly #objects: string
   readonly #staging: string
+  readonly #reuse: boolean
   readonly #staged = new Set<VerityDigest>()
   readonly #buffer = Buffer.allocUnsafe(MEMORY_BYTES)
   #current: Gathering | null = null
@@ -36,10 +38,12 @@ export class StagedObjects {
   /**
    * @param objects the store's `objects/`
    * @param staging an empty directory on the same filesystem, this ingest's own
+   * @param reuse whether contents that are in `objects/` already are left out
    */
-  constructor(objects: string, staging: string) {
+  constructor(objects: string, staging: string, reuse = true) {
     this.#objects = objects
     this.#staging = staging
+    this.#reuse = reuse
   }
 
   /** Objects written so far, and their bytes. */
@@ -48,6 +52,11 @@ export class StagedObjects {
   }
   get bytes(): number {
     return this.#bytes
+  }
+
+  /** Whether a content is staged, or in `objects/`. */
+  has(digest: VerityDigest): boolean {
+    return this.#staged.has(digest) || existsSync(`${this.#objects}/${objectName(digest)}`)
   }
 
   /** Begins a content of `size` bytes; `runs` says where the data stands when the rest are holes. */
@@ -146,7 +155,7 @@ export class StagedObjects {
   }
 
   #isKnown(digest: VerityDigest): boolean {
-    return this.#staged.has(digest) || existsSync(`${this.#objects}/${digest.slice(0, 2)}/${digest.slice(2)}`)
+    return this.#reuse ? this.has(digest) : this.#staged.has(digest)
   }
 
   #note(digest: VerityDigest, size: number): void {

@@ -29,6 +29,8 @@ let count = 0
 
 /** A lock that was taken. */
 export interface Taken {
+  /** Whether somebody has tried to take it since. */
+  isWanted(): boolean
   /** Lets go. May be called twice, and after the lock was lost. */
   release(): Promise<void>
 }
@@ -60,7 +62,7 @@ export async function tryLock(
         onLost(cause)
       },
     })
-    return { release: () => releaseOnce(guard, release) }
+    return { isWanted: () => guard.isWanted(), release: () => releaseOnce(guard, release) }
   } catch (error) {
     if ((error as { code?: unknown }).code === 'ELOCKED') return null
     guard.release()

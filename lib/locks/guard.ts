@@ -10,6 +10,7 @@ import {
   constants,
   fstatSync,
   ftruncateSync,
+  futimesSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -31,6 +32,8 @@ export interface LockHolder {
 
 const MAX_TRIES = 100 // a file that is removed this often between open and flock is taken for one that is locked
 const MAX_GUARD_BYTES = 4096
+/** Modification time, in seconds, of a guard that somebody tried to take while it was held: no other file has it. */
+const WANTED_SECONDS = 1
 
 export class Guard {
   readonly path: string
@@ -55,7 +58,10 @@ export class Guard {
       const fd = openGuard(this.path)
       let isKept = false
       try {
-        if (!flockOrRefuse(fd, this.path, 'exclusive')) return false
+        if (!flockOrRefuse(fd, this.path, 'exclusive')) {
+          noteWanted(fd)
+          return false
+        }
         // The holder before may have removed the file between open and flock: then this lock is on nothing that
         // anybody else can see.
         if (!isFileAt(fd, this.path)) continue
@@ -73,6 +79,11 @@ export class Guard {
   /** Whether the path still leads to the file that is locked; if not, others can take the lock too. */
   isIntact(): boolean {
     return this.#fd !== null && isFileAt(this.#fd, this.path)
+  }
+
+  /** Whether somebody has tried to take the lock since it was taken here. */
+  isWanted(): boolean {
+    return this.#fd !== null && fstatSync(this.#fd).mtimeMs === WANTED_SECONDS * 1000
   }
 
   /** Lets go. May be called twice. */
@@ -159,6 +170,15 @@ export function flockRefused(error: unknown, path: string): unknown {
     `Cannot take locks in "${directory}": its filesystem has no flock (${error.code}), which groot needs`,
     { facts: { directory, errno: error.code }, cause: error },
   )
+}
+
+/** Tells the holder that somebody waits. It is only a hint: where it cannot be given, nothing is lost. */
+function noteWanted(fd: number): void {
+  try {
+    futimesSync(fd, WANTED_SECONDS, WANTED_SECONDS)
+  } catch (error) {
+    if (!isErrno(error)) throw error
+  }
 }
 
 function isFileAt(fd: number, path: string): boolean {

@@ -27,6 +27,8 @@ export interface Lock extends AsyncDisposable {
   readonly name: string
   /** Fires when the lock was lost: somebody removed the locks directory. Work that relies on it has to stop. */
   readonly lost: AbortSignal
+  /** Whether somebody has tried to take it since: who holds a lock again and again should let others have it then. */
+  isWanted(): boolean
   /** Lets go. May be called twice. */
   release(): Promise<void>
 }
@@ -257,6 +259,10 @@ class HeldLock implements Lock {
     this.#taken = taken
   }
 
+  isWanted(): boolean {
+    return this.#taken.isWanted()
+  }
+
   async release(): Promise<void> {
     await this.#taken.release()
   }
@@ -283,6 +289,10 @@ class ScopedLock implements Lock {
 
   get lost(): AbortSignal {
     return this.#lock.lost
+  }
+
+  isWanted(): boolean {
+    return this.#lock.isWanted()
   }
 
   async release(): Promise<void> {

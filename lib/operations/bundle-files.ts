@@ -2,25 +2,28 @@
  * The files that runc and people read in a bundle: image.json, the image's config as verified, and config.json, the
  * runtime-spec document made from it. Neither is ever read back.
  */
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs'
-import { byteString } from '../bytes.js'
+import { existsSync } from 'node:fs'
 import type { Mount } from '../driver/contract.js'
-import { ImageError } from '../errors.js'
 import { runtimeSpec } from '../image/runtime-spec.js'
-import { type ResolvedUser, resolveUser } from '../image/users.js'
-import { syncDirectory } from '../linux/sync.js'
+import { type ResolvedUser, ROOT_USER, resolveUser } from '../image/users.js'
 import type { ResolvedImage } from '../sources/source.js'
+import type { BaseRecord } from '../store/bases.js'
 import type { BundleId } from '../store/bundle-id.js'
+import type { DurableBatch } from '../store/durable.js'
 import type { ObjectReader } from '../store/objects.js'
-import { findInode } from '../tree/find.js'
-import type { Tree } from '../tree/model.js'
-
-const MAX_ACCOUNT_FILE_BYTES = 1024 * 1024
+import { readAccountFile } from './bases.js'
 
 /** The image's user, by the rootfs's own passwd and group files. @throws {ImageError} `user-unknown` */
-export function imageUser(image: ResolvedImage, tree: Tree, objects: ObjectReader): ResolvedUser {
+export function imageUser(
+  image: ResolvedImage,
+  { accounts }: BaseRecord,
+  objects: ObjectReader,
+): ResolvedUser {
   const { user } = image.config.process
-  return resolveUser(user, accountFile(tree, objects, 'passwd'), accountFile(tree, objects, 'group'))
+  // Nobody needs to be looked up, and most images are like this.
+  if (user === undefined || user === '') return ROOT_USER
+  const passwd = readAccountFile(accounts.passwd, 'passwd', objects)
+  return resolveUser(user, passwd, readAccountFile(accounts.group, 'group', objects))
 }
 
 export interface BundleFiles {
@@ -32,8 +35,8 @@ export interface BundleFiles {
   readonly mounts: readonly Mount[]
 }
 
-/** Writes and syncs both files, and the directory. */
-export function writeBundleFiles(files: BundleFiles): void {
+/** Writes both files; they are durable when the batch is synced. */
+export function writeBundleFiles(batch: DurableBatch, files: BundleFiles): void {
   const { image, directory } = files
   const uid = process.geteuid?.() ?? 0
   const spec = runtimeSpec(image.config, {
@@ -45,41 +48,7 @@ export function writeBundleFiles(files: BundleFiles): void {
     mounts: files.mounts,
     hasUnifiedCgroups: existsSync('/sys/fs/cgroup/cgroup.controllers'),
   })
-  writeSynced(`${directory}/image.json`, image.configBytes)
-  writeSynced(`${directory}/config.json`, Buffer.from(`${JSON.stringify(spec, null, 2)}\n`))
-  syncDirectory(directory)
-}
-
-function accountFile(tree: Tree, objects: ObjectReader, name: 'passwd' | 'group'): Uint8Array | null {
-  const found = findInode(tree, byteString(`/etc/${name}`))
-  if (found?.kind !== 'file') return null
-  if (found.size > MAX_ACCOUNT_FILE_BYTES) {
-    throw new ImageError(
-      'limit-exceeded',
-      `Cannot read /etc/${name} of the image: it has ${found.size} bytes, at most ${MAX_ACCOUNT_FILE_BYTES} are read`,
-      {
-        facts: { path: `/etc/${name}`, bytes: found.size, limit: MAX_ACCOUNT_FILE_BYTES },
-      },
-    )
-  }
-  switch (found.content.kind) {
-    case 'empty':
-      return new Uint8Array(0)
-    case 'inline':
-      return found.content.bytes
-    case 'object':
-      return readFileSync(objects.path(found.content.digest))
-    default:
-      return found.content satisfies never
-  }
-}
-
-function writeSynced(path: string, bytes: Uint8Array): void {
-  const fd = openSync(path, 'wx', 0o644)
-  try {
-    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
+  batch.write(`${directory}/image.json`, image.configBytes, 0o644)
+  batch.write(`${directory}/config.json`, `${JSON.stringify(spec, null, 2)}\n`, 0o644)
+  batch.directory(directory)
 }

@@ -1,21 +1,23 @@
 /**
- * check: recomputes every digest in the store and reads every record. Changes nothing.
+ * check: recomputes every digest in the store and reads every record. Changes nothing; see repair.ts for what may follow.
  */
 import { lstatSync, readdirSync, readFileSync } from 'node:fs'
 import type { DiffId, Digest } from '../digest.js'
 import { isErrno, isGrootError, toGrootError } from '../errors.js'
 import { DEFAULT_LIMITS } from '../layer/limits.js'
+import { listBaseIds, readBase } from '../store/bases.js'
+import type { BundleId } from '../store/bundle-id.js'
 import { listBundleIds, readBundle } from '../store/bundles.js'
 import { readBlob } from '../store/images.js'
-import { digestOfFileName } from '../store/layout.js'
+import { digestOfFileName, type StoreLayout } from '../store/layout.js'
 import { isTemporaryName } from '../store/records.js'
 import type { Job, JobResults } from '../worker/jobs.js'
-import type { CallOptions, CheckProblem, CheckReport } from './api.js'
+import type { CallOptions, CheckOptions, CheckProblem, CheckReport } from './api.js'
 import { eventSink, signalOf } from './call.js'
 import type { OpenedStore } from './opened-store.js'
 
 /** Verifies the whole store; what is wrong stands in the report, whatever it is. */
-export async function checkStore(store: OpenedStore, options: CallOptions): Promise<CheckReport> {
+export async function checkStore(store: OpenedStore, options: CheckOptions): Promise<CheckReport> {
   const check = new Check(store, options)
   try {
     await Promise.all([check.objects(), check.layers()])
@@ -23,8 +25,12 @@ export async function checkStore(store: OpenedStore, options: CallOptions): Prom
     store.pool.trim()
   }
   check.images()
+  await check.bases()
   check.bundles()
-  return check.report()
+  const report = check.report()
+  if (options.repair !== true || report.problems.length === 0) return report
+  const { repairProblems } = await import('./repair.js')
+  return { ...report, problems: await repairProblems(store, report.problems, options) }
 }
 
 class Check {
@@ -32,7 +38,7 @@ class Check {
   readonly #options: CallOptions
   readonly #signal: AbortSignal
   readonly #problems: CheckProblem[] = []
-  readonly #counts = { objects: 0, layers: 0, images: 0, bundles: 0, bytes: 0 }
+  readonly #counts = { objects: 0, layers: 0, images: 0, bases: 0, bundles: 0, bytes: 0 }
   #done = 0
   #todo = 0
 
@@ -110,26 +116,27 @@ class Check {
     }
   }
 
+  async bases(): Promise<void> {
+    const { layout, driver } = this.#store
+    for (const id of listBaseIds(layout)) {
+      this.#counts.bases++
+      try {
+        const record = readBase(layout, id)
+        if (record !== null) await driver.checkBase?.(id, record.digest)
+      } catch (error) {
+        this.#failed(error, 'base', id)
+      }
+    }
+  }
+
   bundles(): void {
     const { layout } = this.#store
     const ids = new Set<string>(listBundleIds(layout))
     for (const id of listBundleIds(layout)) {
       this.#counts.bundles++
       try {
-        const record = readBundle(layout, id)
-        if (record === null) continue
-        const directory = layout.bundle(id)
-        for (const name of ['rootfs', 'image.json', 'config.json']) lstatSync(`${directory}/${name}`)
-        const config = readBlob(layout, record.image.config)
-        if (config !== null && !readFileSync(`${directory}/image.json`).equals(config)) {
-          this.#problem(
-            'bundle-altered',
-            'bundle',
-            id,
-            `Cannot trust "${directory}/image.json": it is not the image's config`,
-          )
-        }
-        for (const diffId of record.layers) lstatSync(layout.layer(diffId))
+        const altered = alteredFile(layout, id)
+        if (altered !== null) this.#problem('bundle-altered', 'bundle', id, altered)
       } catch (error) {
         this.#failed(error, 'bundle', id)
       }
@@ -173,8 +180,31 @@ class Check {
   }
 
   #problem(code: string, what: string, name: string, message: string): void {
-    this.#problems.push({ code, what, name, message })
+    this.#problems.push({ code, what, name, message, repaired: false })
   }
+}
+
+/** What is wrong with a bundle that has a record; null when nothing is. */
+export function bundleProblem(layout: StoreLayout, id: BundleId): string | null {
+  try {
+    return alteredFile(layout, id)
+  } catch (error) {
+    if (!isGrootError(error) && !isErrno(error)) throw error
+    return error.message
+  }
+}
+
+/** Reads what a bundle's record and its files say. Throws for what is missing or cannot be read. */
+function alteredFile(layout: StoreLayout, id: BundleId): string | null {
+  const record = readBundle(layout, id)
+  // Deleted meanwhile.
+  if (record === null) return null
+  const directory = layout.bundle(id)
+  for (const name of ['rootfs', 'image.json', 'config.json']) lstatSync(`${directory}/${name}`)
+  for (const diffId of record.layers) lstatSync(layout.layer(diffId))
+  const config = readBlob(layout, record.image.config)
+  if (config === null || readFileSync(`${directory}/image.json`).equals(config)) return null
+  return `Cannot trust "${directory}/image.json": it is not the image's config`
 }
 
 function namesIn(directory: string): string[] {

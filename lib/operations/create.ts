@@ -2,27 +2,22 @@
  * create: an image becomes a bundle that runc runs as it is.
  */
 import { chmodSync, existsSync, mkdirSync } from 'node:fs'
-import type { Rootfs } from '../driver/contract.js'
-import { ExistsError, throwIfAborted } from '../errors.js'
-import { hostPlatform, type Platform, parsePlatform } from '../image/platform.js'
-import { withheldLabels } from '../image/runtime-spec.js'
-import { DEFAULT_LIMITS, type LayerLimits } from '../layer/limits.js'
-import { syncDirectory } from '../linux/sync.js'
-import type { LockRequest } from '../locks/locks.js'
-import { openSource } from '../sources/open.js'
-import type { ImageSource, ResolvedImage } from '../sources/source.js'
+import { isVerityDigest, type VerityDigest } from '../digest.js'
+import type { Rootfs, VerityMode } from '../driver/contract.js'
+import { ExistsError, IntegrityError, throwIfAborted, UnsupportedError, UsageError } from '../errors.js'
+import { neededDirectories, withheldLabels } from '../image/runtime-spec.js'
+import type { ResolvedImage } from '../sources/source.js'
 import { type BundleId, parseBundleId } from '../store/bundle-id.js'
 import type { BundleRecord } from '../store/bundles.js'
 import { checkWritable } from '../store/descriptor.js'
-import { cachedImage, keepImage } from '../store/images.js'
+import { DurableBatch } from '../store/durable.js'
 import { Lease } from '../store/leases.js'
-import { writeRecord } from '../store/records.js'
-import type { Tree } from '../tree/model.js'
+import { commitRecord } from '../store/records.js'
 import type { BundleInfo, CreateRequest } from './api.js'
+import { ensureBase, type ReadyBase } from './bases.js'
 import { imageUser, writeBundleFiles } from './bundle-files.js'
-import { eventSink, lockRequest, signalOf } from './call.js'
 import { removeLeavings } from './delete.js'
-import { ingestMissingLayers, mergeImage } from './layers.js'
+import { fetchImage, type ImagePlan, planImage } from './fetch-image.js'
 import { bundleInfo } from './list.js'
 import type { OpenedStore } from './opened-store.js'
 import { makeVolumes } from './volumes.js'
@@ -34,79 +29,74 @@ import { makeVolumes } from './volumes.js'
  */
 export async function createBundle(store: OpenedStore, request: CreateRequest): Promise<BundleInfo> {
   const plan = checkRequest(request)
+  checkVerity(store, plan.verity)
   checkWritable(store.layout.descriptor, store.descriptor)
   refuseExisting(store, plan.id)
 
-  await using lease = await Lease.take(
-    store.layout,
-    store.locks,
-    { bundle: plan.id, image: request.image },
-    plan.locking,
-  )
-  await using source = await openSource(
-    request.image,
-    { events: plan.events, scratch: async () => lease.staging() },
-    sourceOptions(request),
-  )
-  const image = await resolveImage(store, source, plan)
-  plan.events({
-    kind: 'image-resolved',
-    reference: image.reference,
-    digest: image.digest,
-    layers: image.layers.length,
-  })
-  lease.record({ bundle: plan.id, image: image.digest, layers: image.layers.map((layer) => layer.diffId) })
-  keepImage(store.layout, image, plan.platform)
-
-  await ingestMissingLayers(store, image, { ...plan, lease, source: async () => source })
+  await using lease = await Lease.take(store.layout, store.locks, plan.locking)
+  const { image, layers } = await fetchImage(store, request, plan, lease, plan.id)
   throwIfAborted(plan.signal)
+  const base = await ensureBase(store, layers, image.config, plan)
+  checkExpected(plan.expectedDigest, base, image)
 
   await using lock = await store.locks.bundle(plan.id, plan.locking)
   // Again, now that nobody else can make it.
   refuseExisting(store, plan.id)
-  return await commitBundle(store, image, { ...plan, signal: AbortSignal.any([plan.signal, lock.lost]) })
-}
-
-/** A name with a digest means the same for ever: once its image is known, nobody is asked again. */
-async function resolveImage(
-  store: OpenedStore,
-  source: ImageSource,
-  plan: CreatePlan,
-): Promise<ResolvedImage> {
-  const cached = source.pinned === undefined ? null : cachedImage(store.layout, source.pinned, plan.platform)
-  return cached ?? (await source.resolve({ platform: plan.platform, signal: plan.signal }))
+  const signal = AbortSignal.any([plan.signal, lock.lost])
+  return await commitBundle(store, image, base, { ...plan, signal })
 }
 
 /** A request that was understood: everything that can be said without looking at an image. */
-interface CreatePlan {
+interface CreatePlan extends ImagePlan {
   readonly id: BundleId
-  readonly platform: Platform
-  readonly limits: LayerLimits
   readonly readOnly: boolean
   readonly ignoreOwnership: boolean
-  readonly events: ReturnType<typeof eventSink>
-  readonly signal: AbortSignal
-  readonly locking: LockRequest
+  readonly withoutMount: boolean
+  readonly verity: VerityMode | null
+  readonly expectedDigest: VerityDigest | null
 }
 
 function checkRequest(request: CreateRequest): CreatePlan {
   return {
     id: parseBundleId(request.id),
-    platform: request.platform === undefined ? hostPlatform(process.arch) : parsePlatform(request.platform),
-    limits: { ...DEFAULT_LIMITS, ...request.limits },
+    ...planImage(request),
     readOnly: request.readOnly ?? false,
     ignoreOwnership: request.ignoreOwnership ?? false,
-    events: eventSink(request),
-    signal: signalOf(request),
-    locking: lockRequest(request),
+    withoutMount: request.withoutMount ?? false,
+    verity: request.verity ?? null,
+    expectedDigest: request.expectDigest === undefined ? null : parseExpected(request.expectDigest),
   }
 }
 
-function sourceOptions(request: CreateRequest): Parameters<typeof openSource>[2] {
-  return {
-    insecureRegistries: request.insecureRegistries ?? [],
-    ...(request.credentials === undefined ? {} : { credentials: request.credentials }),
-  }
+/** @throws {UsageError} `option-invalid` */
+function parseExpected(value: string): VerityDigest {
+  const digest = value.toLowerCase()
+  if (isVerityDigest(digest)) return digest
+  throw new UsageError(
+    'option-invalid',
+    `Cannot expect digest ${JSON.stringify(value)}: the 64 hex digits of an fs-verity digest by SHA-256 are needed`,
+    { facts: { option: 'expect-digest', value } },
+  )
+}
+
+/** A demand that nobody would see to is refused, not forgotten. */
+function checkVerity({ driver }: OpenedStore, verity: VerityMode | null): void {
+  if (verity !== 'require' || driver.traits.verity) return
+  throw new UnsupportedError(
+    'verity-unsupported',
+    'Cannot require fs-verity: the driver of this store copies files, and the kernel would not check the copies',
+    { facts: { feature: 'fs-verity' } },
+  )
+}
+
+/** @throws {IntegrityError} `digest-unexpected` */
+function checkExpected(expected: VerityDigest | null, { record }: ReadyBase, image: ResolvedImage): void {
+  if (expected === null || record.digest === expected) return
+  throw new IntegrityError(
+    'digest-unexpected',
+    `Cannot use image "${image.reference}": its tree has the digest ${record.digest}, ${expected} was expected`,
+    { facts: { reference: image.reference, expected, found: record.digest } },
+  )
 }
 
 function refuseExisting({ layout }: OpenedStore, id: BundleId): void {
@@ -117,33 +107,32 @@ function refuseExisting({ layout }: OpenedStore, id: BundleId): void {
 }
 
 /** Makes the rootfs and the bundle's files, then its record. The bundle's lock is held; a failure leaves nothing. */
-async function commitBundle(store: OpenedStore, image: ResolvedImage, plan: CreatePlan): Promise<BundleInfo> {
+async function commitBundle(
+  store: OpenedStore,
+  image: ResolvedImage,
+  base: ReadyBase,
+  plan: CreatePlan,
+): Promise<BundleInfo> {
   const { layout } = store
   const directory = layout.bundle(plan.id)
+  using batch = new DurableBatch()
   // A create that was killed before its record left a directory: it was never a bundle.
   await removeLeavings(store, plan.id)
   try {
     mkdirSync(directory, { mode: 0o700 })
     chmodSync(directory, 0o700)
-    const tree = once(() =>
-      mergeImage(
-        store,
-        image.layers.map((layer) => layer.diffId),
-        plan.limits,
-        plan.events,
-      ),
-    )
     // Before the rootfs is made: an image whose user does not exist is refused without writing it.
     warnOfWithheld(image, plan)
-    const user = imageUser(image, tree(), store.objects)
-    await makeVolumes(image.config, tree, store.objects, directory, plan)
-    const rootfs = await makeRootfs(store, plan, directory, tree)
-    writeBundleFiles({ id: plan.id, directory, image, user, readOnly: plan.readOnly, mounts: rootfs.mounts })
-    syncDirectory(layout.bundles)
+    const user = imageUser(image, base.record, store.objects)
+    await makeVolumes(image.config, base.volume, store.objects, directory, { ...plan, batch })
+    const rootfs = await makeRootfs(store, image, plan, directory, base, batch)
+    const { mounts } = rootfs
+    writeBundleFiles(batch, { id: plan.id, directory, image, user, readOnly: plan.readOnly, mounts })
+    batch.directory(layout.bundles)
     throwIfAborted(plan.signal)
-    const record = bundleRecord(store, image, plan, rootfs)
+    const record = bundleRecord(store, image, base, plan, rootfs)
     // commit point: the bundle record
-    writeRecord(layout.record(plan.id), record)
+    commitRecord(batch, layout.record(plan.id), record)
     plan.events({ kind: 'rootfs-ready', id: plan.id })
     return bundleInfo(layout, record)
   } catch (error) {
@@ -165,18 +154,24 @@ function warnOfWithheld(image: ResolvedImage, plan: CreatePlan): void {
 
 async function makeRootfs(
   store: OpenedStore,
+  image: ResolvedImage,
   plan: CreatePlan,
   directory: string,
-  tree: () => Tree,
+  base: ReadyBase,
+  batch: DurableBatch,
 ): Promise<Rootfs> {
   return await store.driver.create({
     id: plan.id,
     at: `${directory}/rootfs`,
-    base: null,
-    tree: async () => tree(),
+    base: store.driver.traits.bases ? base.record.id : null,
+    tree: async () => base.tree(),
     objects: store.objects,
     ignoreOwnership: plan.ignoreOwnership,
     readOnly: plan.readOnly,
+    mountPoints: neededDirectories(image.config),
+    withoutMount: plan.withoutMount,
+    verity: plan.verity,
+    syncLater: (path) => batch.directory(path),
     events: plan.events,
     signal: plan.signal,
   })
@@ -195,6 +190,7 @@ async function removeAfterFailure(store: OpenedStore, plan: CreatePlan): Promise
 function bundleRecord(
   store: OpenedStore,
   image: ResolvedImage,
+  { record: base }: ReadyBase,
   plan: CreatePlan,
   rootfs: Rootfs,
 ): BundleRecord {
@@ -203,19 +199,13 @@ function bundleRecord(
     id: plan.id,
     createdAt: new Date().toISOString(),
     image: { reference: image.reference, digest: image.digest, config: image.manifest.config.digest },
-    layers: image.layers.map((layer) => layer.diffId),
-    base: null,
+    layers: base.layers,
+    base: base.id,
+    digest: base.digest,
     driver: store.descriptor.driver,
     readOnly: plan.readOnly,
     ignoreOwnership: plan.ignoreOwnership,
+    verity: plan.verity,
     mounts: rootfs.mounts,
-  }
-}
-
-function once<T>(make: () => T): () => T {
-  let made: { readonly value: T } | null = null
-  return () => {
-    made ??= { value: make() }
-    return made.value
   }
 }

@@ -4,6 +4,7 @@
 import { readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs'
 import { isErrno, StoreError } from '../errors.js'
 import { removeTree } from '../linux/remove-tree.js'
+import { BUNDLE_ID, type BundleId } from '../store/bundle-id.js'
 import { listBundleIds } from '../store/bundles.js'
 import { storeDirectories } from '../store/layout.js'
 import { isTemporaryName } from '../store/records.js'
@@ -34,6 +35,10 @@ export async function deleteStore(options: DeleteStoreOptions): Promise<void> {
     )
   }
   for (const id of ids) await removeBundle(store, id, request)
+  // What killed creates left may be mounted.
+  for (const name of readdirSync(layout.bundles)) {
+    if (BUNDLE_ID.test(name)) await removeBundle(store, name as BundleId, request)
+  }
   const lock = await locks.gc(request)
   try {
     // commit point: without store.json there is no store; what is left is rubbish that init-store accepts

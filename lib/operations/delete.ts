@@ -4,12 +4,12 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync, renameSync } from 'node:fs'
 import { isErrno } from '../errors.js'
-import { removeTreeInSlices } from '../linux/remove-tree.js'
+import { removeAbandonedTree } from '../linux/remove-tree.js'
 import { syncDirectory } from '../linux/sync.js'
 import type { LockRequest } from '../locks/locks.js'
 import { type BundleId, parseBundleId } from '../store/bundle-id.js'
 import { checkWritable } from '../store/descriptor.js'
-import { removeRecord } from '../store/records.js'
+import { removeIfThere } from '../store/records.js'
 import type { CallOptions, DeleteResult } from './api.js'
 import { lockRequest } from './call.js'
 import type { OpenedStore } from './opened-store.js'
@@ -32,7 +32,7 @@ export async function removeBundle(store: OpenedStore, id: BundleId, request: Lo
   await using _lock = await locks.bundle(id, request)
   const trashed = trashRecord(store, id)
   await removeLeavings(store, id)
-  if (trashed !== null) removeRecord(trashed)
+  if (trashed !== null) removeIfThere(trashed)
   return trashed !== null
 }
 
@@ -40,7 +40,7 @@ export async function removeBundle(store: OpenedStore, id: BundleId, request: Lo
 export async function removeLeavings({ layout, driver }: OpenedStore, id: BundleId): Promise<void> {
   const directory = layout.bundle(id)
   await driver.remove(id, `${directory}/rootfs`)
-  await removeTreeInSlices(directory)
+  await removeAbandonedTree(directory)
 }
 
 /** @returns where the record is now, or null when there was none */

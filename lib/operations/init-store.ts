@@ -3,8 +3,9 @@
  */
 import { chmodSync, mkdirSync, readdirSync } from 'node:fs'
 import { basename } from 'node:path'
+import type { DriverModule } from '../driver/contract.js'
 import { loadDriver, probeDriver } from '../driver/host.js'
-import { isErrno, StoreError } from '../errors.js'
+import { BugError, isErrno, isGrootError, StoreError } from '../errors.js'
 import { LockManager } from '../locks/locks.js'
 import { newDescriptor, readDescriptor, writeDescriptor } from '../store/descriptor.js'
 import { type StoreLayout, storeDirectories, storeLayout } from '../store/layout.js'
@@ -12,7 +13,8 @@ import { isTemporaryName } from '../store/records.js'
 import type { InitStoreOptions, StoreInfo } from './api.js'
 import { checkOwner, makeDirectories, storePath } from './opened-store.js'
 
-export const DEFAULT_DRIVER = 'vfs'
+/** Tried in this order when no driver is named: the last works everywhere. */
+const DEFAULT_DRIVERS = ['overlay', 'vfs'] as const
 
 /**
  * Makes a store in a directory that is missing, empty, or holds a store that was half made.
@@ -32,20 +34,56 @@ export async function initStore(options: InitStoreOptions): Promise<StoreInfo> {
 /** The same, but null when there is a store already, also one that another process made meanwhile. */
 export async function makeStore(options: InitStoreOptions): Promise<StoreInfo | null> {
   const layout = storeLayout(storePath(options.path))
-  const module = await loadDriver(options.driver ?? DEFAULT_DRIVER)
-  const driverOptions = module.parseOptions(options.driverOptions ?? null)
+  const candidates = await Promise.all(driverNames(options).map((name) => candidate(name, options)))
   makeRoot(layout.root)
   checkOwner(layout.root)
   if (readDescriptor(layout.descriptor) !== null) return null
   checkEmpty(layout)
   makeDirectories(layout)
-  const where = { directory: layout.root, effectiveUid: process.geteuid?.() ?? 0 }
-  const notes = await probeDriver(module, where, driverOptions)
+  const { module, notes } = await firstUsable(layout.root, candidates)
   await probeLocks(layout)
   const descriptor = newDescriptor(module.name, options.driverOptions)
   // commit point: store.json, the last file of a new store
   if (!writeDescriptor(layout.descriptor, descriptor)) return null
   return { path: layout.root, driver: module.name, id: descriptor.id, notes }
+}
+
+function driverNames({ driver, driverOptions }: InitStoreOptions): readonly string[] {
+  if (driver !== undefined) return [driver]
+  // Options are those of the best driver: another would not know them.
+  return driverOptions === undefined ? DEFAULT_DRIVERS : [DEFAULT_DRIVERS[0]]
+}
+
+interface Candidate {
+  readonly module: DriverModule
+  readonly options: unknown
+}
+
+async function candidate(name: string, { driverOptions }: InitStoreOptions): Promise<Candidate> {
+  const module = await loadDriver(name)
+  return { module, options: module.parseOptions(driverOptions ?? null) }
+}
+
+/** The first driver that works in a place, and what there is to say about it and about those before it. */
+async function firstUsable(
+  directory: string,
+  candidates: readonly Candidate[],
+): Promise<{ module: DriverModule; notes: readonly string[] }> {
+  const where = { directory, effectiveUid: process.geteuid?.() ?? 0 }
+  const before: string[] = []
+  for (const [index, { module, options }] of candidates.entries()) {
+    try {
+      const notes = await probeDriver(module, where, options)
+      return { module, notes: [...notes, ...before] }
+    } catch (error) {
+      if (!isGrootError(error) || error.code !== 'driver-unusable' || index === candidates.length - 1)
+        throw error
+      before.push(
+        `driver "${module.name}" is not used: ${String(error.facts.feature)} is ${String(error.facts.found)}`,
+      )
+    }
+  }
+  throw new BugError('Cannot choose a driver: there is none to choose from')
 }
 
 /** A foreign directory is never taken over: a mistyped path must not end in a clean of somebody's files. */

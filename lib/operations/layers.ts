@@ -3,14 +3,17 @@
  */
 import { existsSync } from 'node:fs'
 import type { DiffId } from '../digest.js'
+import { BugError, isGrootError } from '../errors.js'
 import type { EventSink } from '../events.js'
 import { layerCompression } from '../image/media-types.js'
+import type { IngestResult } from '../layer/ingest.js'
 import type { LayerLimits } from '../layer/limits.js'
 import type { DroppedXattr } from '../layer/policy.js'
 import { replayLayer } from '../layer/replay.js'
 import type { LockRequest } from '../locks/locks.js'
-import type { ImageLayer, ImageSource, ResolvedImage } from '../sources/source.js'
+import type { BlobContent, ImageLayer, ImageSource, ResolvedImage } from '../sources/source.js'
 import type { Lease } from '../store/leases.js'
+import { announcedPath, announceRecord, stagedRecord } from '../store/publishing.js'
 import { Merger } from '../tree/merge.js'
 import type { Tree } from '../tree/model.js'
 import { withAnyListeners } from './call.js'
@@ -81,9 +84,10 @@ export function mergeImage(
 }
 
 async function ingestIfMissing(store: OpenedStore, layer: ImageLayer, context: IngestContext): Promise<void> {
-  const { diffId } = layer
+  const { diffId, descriptor } = layer
   const record = store.layout.layer(diffId)
   if (!existsSync(record)) {
+    context.events({ kind: 'layer-queued', diffId, digest: descriptor.digest, bytes: descriptor.size })
     await using lock = await store.locks.layer(diffId, context.locking)
     // Again, now that nobody else is reading it: who held the lock may have brought it.
     if (!existsSync(record)) {
@@ -94,18 +98,77 @@ async function ingestIfMissing(store: OpenedStore, layer: ImageLayer, context: I
   context.events({ kind: 'layer-known', diffId })
 }
 
+/** Reads a layer again that the store has: its record and all its contents are replaced, none is taken for good. */
+export async function fetchLayerAgain(
+  store: OpenedStore,
+  layer: ImageLayer,
+  context: IngestContext,
+): Promise<void> {
+  await using lock = await store.locks.layer(layer.diffId, context.locking)
+  const signal = withAnyListeners(AbortSignal.any([context.signal, lock.lost]))
+  const record = store.layout.layer(layer.diffId)
+  const result = await readLayer(store, layer, record, false, { ...context, signal })
+  if (result === null) throw new BugError('Cannot bring in a layer: contents of its own were taken away')
+  context.events({ kind: 'layer-done', diffId: layer.diffId, ...result })
+}
+
 async function ingest(
   store: OpenedStore,
   layer: ImageLayer,
   record: string,
   context: IngestContext,
 ): Promise<void> {
-  const { diffId, descriptor } = layer
-  const over = new AbortController()
+  // Contents that the store has are used as they are; if clean takes one of them meanwhile, all are written.
+  const result =
+    (await readLayer(store, layer, record, true, context)) ??
+    (await readLayer(store, layer, record, false, context))
+  if (result === null) throw new BugError('Cannot bring in a layer: contents of its own were taken away')
+  context.events({ kind: 'layer-done', diffId: layer.diffId, ...result })
+}
+
+/** Reads a layer from wherever its source has it: bytes that are not what they should be are asked for elsewhere. */
+async function readLayer(
+  store: OpenedStore,
+  layer: ImageLayer,
+  record: string,
+  reuse: boolean,
+  context: IngestContext,
+): Promise<IngestResult | null> {
   const source = await context.source()
-  const blob = await source.openBlob(layer, AbortSignal.any([context.signal, over.signal]))
+  const name = `${layer.diffId.replace(':', '-')}${reuse ? '' : '-again'}`
+  for (let number = 1; ; number++) {
+    const over = new AbortController()
+    const blob = await source.openBlob(layer, AbortSignal.any([context.signal, over.signal]))
+    const staging = `${context.lease.staging()}/${number === 1 ? name : `${name}-${number}`}`
+    try {
+      return await readBlob(store, layer, blob, { record, staging, reuse, over }, context)
+    } catch (error) {
+      const isOther =
+        isGrootError(error) && (error.code === 'digest-mismatch' || error.code === 'size-mismatch')
+      if (!isOther || blob.kind === 'file' || blob.refuse === undefined) throw error
+      const final = blob.refuse(error)
+      if (final !== null) throw final
+    }
+  }
+}
+
+async function readBlob(
+  store: OpenedStore,
+  layer: ImageLayer,
+  blob: BlobContent,
+  {
+    record,
+    staging,
+    reuse,
+    over,
+  }: { record: string; staging: string; reuse: boolean; over: AbortController },
+  context: IngestContext,
+): Promise<IngestResult | null> {
+  const { layout } = store
+  const { diffId, descriptor } = layer
   context.events({ kind: 'layer-start', diffId, bytes: descriptor.size })
-  const result = await store.pool.run(
+  const announced = announcedPath(layout, context.lease.id, diffId)
+  return await store.pool.run(
     {
       kind: 'ingest',
       blob: blob.kind === 'file' ? blob : { kind: 'stream' },
@@ -114,18 +177,25 @@ async function ingest(
         size: descriptor.size,
         compression: layerCompression(descriptor.mediaType),
         diffId,
-        objects: store.layout.objects,
+        objects: layout.objects,
         record,
-        staging: `${context.lease.staging()}/${diffId.replace(':', '-')}`,
+        staging,
+        announced,
+        generation: layout.generation,
+        reuse,
         limits: context.limits,
       },
     },
     {
       signal: context.signal,
       onProgress: (bytes) => context.events({ kind: 'layer-progress', diffId, bytes, of: descriptor.size }),
+      // Who has the gc lock never waits for another, so it may be taken while the layer's is held.
+      announce: async () => {
+        await using _gc = await store.locks.gc(context.locking)
+        return announceRecord(layout, stagedRecord(staging), announced)
+      },
       onStreamOver: () => over.abort(),
       ...(blob.kind === 'stream' ? { stream: blob.chunks } : {}),
     },
   )
-  context.events({ kind: 'layer-done', diffId, ...result })
 }

@@ -33,6 +33,7 @@ export function bundleInfo(layout: StoreLayout, record: BundleRecord): BundleInf
     bundle,
     rootfs: `${bundle}/rootfs`,
     image: { reference: record.image.reference, digest: record.image.digest },
+    digest: record.digest,
     driver: record.driver,
     mounts: record.mounts,
   }

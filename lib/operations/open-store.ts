@@ -2,13 +2,25 @@
  * openStore on the calling thread: the operations behind the library's interface.
  */
 import { StoreError, toGrootError } from '../errors.js'
-import type { CallOptions, CreateRequest, GrootStore, OpenStoreOptions } from './api.js'
+import type {
+  CallOptions,
+  CheckOptions,
+  CleanRequest,
+  CreateRequest,
+  DigestRequest,
+  GrootStore,
+  OpenStoreOptions,
+  PullRequest,
+} from './api.js'
 import { checkStore } from './check.js'
 import { createBundle } from './create.js'
 import { deleteBundle } from './delete.js'
+import { imageDigest } from './digest.js'
 import { makeStore } from './init-store.js'
 import { listBundles } from './list.js'
+import { mountBundle, unmountBundle } from './mounts.js'
 import { type OpenedStore, openExisting } from './opened-store.js'
+import { pullImage } from './pull.js'
 import { bundleStats } from './stats.js'
 
 /**
@@ -62,8 +74,39 @@ class LocalStore implements GrootStore {
   stats(id: string, _options: CallOptions = {}) {
     return asGroot(`Cannot show bundle "${id}"`, () => bundleStats(this.#store, id))
   }
-  check(options: CallOptions = {}) {
+  digest(request: DigestRequest) {
+    return asGroot(`Cannot digest image "${request.image}"`, () => imageDigest(this.#store, request))
+  }
+  pull(request: PullRequest) {
+    return asGroot(`Cannot pull image "${request.image}"`, () => pullImage(this.#store, request))
+  }
+  mount(id: string, options: CallOptions = {}) {
+    return asGroot(`Cannot mount bundle "${id}"`, () => mountBundle(this.#store, id, options))
+  }
+  unmount(id: string, options: CallOptions = {}) {
+    return asGroot(`Cannot unmount bundle "${id}"`, () => unmountBundle(this.#store, id, options))
+  }
+  check(options: CheckOptions = {}) {
     return asGroot('Cannot check the store', () => checkStore(this.#store, options))
+  }
+  // Seldom used, and much to load: not before they are asked for.
+  clean(request: CleanRequest = {}) {
+    return asGroot('Cannot clean the store', async () =>
+      (await import('./clean.js')).cleanStore(this.#store, request),
+    )
+  }
+  pin(image: string, options: CallOptions = {}) {
+    return asGroot(`Cannot pin image "${image}"`, async () =>
+      (await import('./pins.js')).pinImage(this.#store, image, options),
+    )
+  }
+  unpin(image: string, _options: CallOptions = {}) {
+    return asGroot(`Cannot unpin image "${image}"`, async () =>
+      (await import('./pins.js')).unpinImage(this.#store, image),
+    )
+  }
+  locks(_options: CallOptions = {}) {
+    return asGroot('Cannot list the locks', async () => (await import('./locks.js')).listLocks(this.#store))
   }
   async close(): Promise<void> {
     await this.#store.pool.close()

@@ -7,7 +7,7 @@ import { availableParallelism } from 'node:os'
 import { isAbsolute, resolve } from 'node:path'
 import type { Driver } from '../driver/contract.js'
 import { loadDriver, openDriver } from '../driver/host.js'
-import { isErrno, StoreError, UsageError } from '../errors.js'
+import { isErrno, isGrootError, StoreError, UsageError } from '../errors.js'
 import type { EventSink } from '../events.js'
 import { LockManager } from '../locks/locks.js'
 import { readDescriptor, type StoreDescriptor } from '../store/descriptor.js'
@@ -20,6 +20,7 @@ const MAX_THREADS = 4 // some 50 MB each while they read a layer, and 300 MB is 
 export interface OpenedStore {
   readonly layout: StoreLayout
   readonly descriptor: StoreDescriptor
+  /** Asking for a driver that does not work here throws why; what needs none goes on without. */
   readonly driver: Driver
   readonly locks: LockManager
   readonly objects: ObjectReader
@@ -54,14 +55,31 @@ export async function openExisting(
   const module = await loadDriver(descriptor.driver)
   const objects = objectReader(layout.objects)
   const room = { directory: layout.driver(descriptor.driver), objects, events }
-  const driver = await openDriver(module, room, module.parseOptions(descriptor.driverOptions))
+  const driver = await openOrRemember(() =>
+    openDriver(module, room, module.parseOptions(descriptor.driverOptions)),
+  )
   return {
     layout,
     descriptor,
-    driver,
+    get driver() {
+      return driver()
+    },
     objects,
     locks: new LockManager(layout.locks, { command }),
     pool: new WorkerPool(Math.max(1, Math.min(availableParallelism(), MAX_THREADS))),
+  }
+}
+
+/** A driver that cannot work here is told to those who need it, and to them alone. */
+async function openOrRemember(open: () => Promise<Driver>): Promise<() => Driver> {
+  try {
+    const driver = await open()
+    return () => driver
+  } catch (error) {
+    if (!isGrootError(error) || error.kind !== 'unsupported') throw error
+    return () => {
+      throw error
+    }
   }
 }
 

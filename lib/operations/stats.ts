@@ -8,6 +8,7 @@ import { diskUsage } from '../linux/disk-usage.js'
 import { parseBundleId } from '../store/bundle-id.js'
 import { readBundle } from '../store/bundles.js'
 import type { BundleStats } from './api.js'
+import { rootfsPlace } from './mounts.js'
 import type { OpenedStore } from './opened-store.js'
 
 /** @throws {NotFoundError} `bundle-missing` */
@@ -17,12 +18,14 @@ export async function bundleStats({ layout, driver }: OpenedStore, id: string): 
     new NotFoundError('bundle-missing', `Cannot show bundle "${bundleId}": there is none with this id`, {
       facts: { id: bundleId },
     })
-  if (readBundle(layout, bundleId) === null) throw missing()
+  const record = readBundle(layout, bundleId)
+  if (record === null) throw missing()
   try {
     const bundle = layout.bundle(bundleId)
-    const usage = await driver.usage(bundleId, `${bundle}/rootfs`)
+    const usage = await driver.usage(rootfsPlace(layout, record))
     const volumes = volumeBytes(bundle)
     return {
+      digest: record.digest,
       disk_usage: {
         total_bytes_used: usage.totalBytes + volumes,
         exclusive_bytes_used: usage.exclusiveBytes + volumes,

@@ -3,28 +3,36 @@
  */
 import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs'
 import type { ImageConfig } from '../image/config.js'
-import { planVolumes, VOLUMES_DIRECTORY, volumeTree } from '../image/volumes.js'
+import { planVolumes, VOLUMES_DIRECTORY, type Volume } from '../image/volumes.js'
 import { syncFilesystem } from '../linux/sync.js'
+import type { DurableBatch } from '../store/durable.js'
 import type { ObjectReader } from '../store/objects.js'
 import { type MaterialiseOptions, materialise } from '../tree/materialise.js'
 import type { Tree } from '../tree/model.js'
 
-/** Fills the volumes in a bundle's directory; nothing is made for an image without. Synced when it returns. */
+/** Fills the volumes in a bundle's directory; nothing is made for an image without. Durable with the batch. */
 export async function makeVolumes(
   config: ImageConfig,
-  tree: () => Tree,
+  tree: (volume: Volume) => Tree,
   objects: ObjectReader,
   directory: string,
-  options: MaterialiseOptions,
+  options: MaterialiseOptions & { readonly batch: DurableBatch },
 ): Promise<void> {
   const volumes = planVolumes(config)
   if (volumes.length === 0) return
   const above = `${directory}/${VOLUMES_DIRECTORY}`
   mkdirSync(above)
   chmodSync(above, 0o700)
+  let isEmpty = true
   for (const volume of volumes) {
-    await materialise(volumeTree(tree(), volume), objects, `${directory}/${volume.directory}`, options)
+    const begins = tree(volume)
+    await materialise(begins, objects, `${directory}/${volume.directory}`, options)
+    options.batch.directory(`${directory}/${volume.directory}`)
+    isEmpty &&= begins.root.children.size === 0
   }
+  options.batch.directory(above)
+  // The batch knows of these directories, and of nothing that is in them.
+  if (isEmpty) return
   const fd = openSync(above, 'r')
   try {
     syncFilesystem(fd)

@@ -2,7 +2,7 @@
  * Bundle records: the truth about which bundles there are. What stands in a bundle's directory is never read back.
  */
 import { readdirSync } from 'node:fs'
-import type { DiffId, Digest } from '../digest.js'
+import { type DiffId, type Digest, isVerityDigest, type VerityDigest } from '../digest.js'
 import type { BaseId } from './base-id.js'
 import { BUNDLE_ID, type BundleId } from './bundle-id.js'
 import * as field from './fields.js'
@@ -23,9 +23,14 @@ export interface BundleRecord {
   readonly image: { readonly reference: string; readonly digest: Digest; readonly config: Digest }
   readonly layers: readonly DiffId[]
   readonly base: BaseId | null
+  /** fs-verity digest of the composefs image of the tree. */
+  readonly digest: VerityDigest
   readonly driver: string
   readonly readOnly: boolean
   readonly ignoreOwnership: boolean
+  /** How the kernel was to check contents; null for the driver's own choice. */
+  readonly verity: 'require' | 'try' | 'off' | null
+  /** What the runtime mounts, of a bundle that was made without mounting. */
   readonly mounts: readonly RecordedMount[]
 }
 
@@ -61,11 +66,23 @@ function parseBundle(value: unknown, id: BundleId): BundleRecord {
     },
     layers: field.list(raw.layers, 'layers', (each, name) => field.digest(each, name) as DiffId),
     base: field.optional(raw.base, (each) => field.string(each, 'base') as BaseId),
+    digest: parseDigest(raw.digest),
     driver: field.string(raw.driver, 'driver'),
     readOnly: field.boolean(raw.readOnly, 'readOnly'),
     ignoreOwnership: field.boolean(raw.ignoreOwnership, 'ignoreOwnership'),
+    verity: field.optional(raw.verity, parseVerity),
     mounts: field.list(raw.mounts, 'mounts', parseMount),
   }
+}
+
+function parseDigest(value: unknown): VerityDigest {
+  if (isVerityDigest(value)) return value
+  throw new Error('digest should be an fs-verity digest')
+}
+
+function parseVerity(value: unknown): 'require' | 'try' | 'off' {
+  if (value === 'require' || value === 'try' || value === 'off') return value
+  throw new Error('verity should be require, try or off')
 }
 
 function parseMount(value: unknown, name: string): RecordedMount {

@@ -4,17 +4,18 @@
  * A reference that carries a digest always means the same image, so a cached one needs no source at all.
  */
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { algorithmOf, type Digest, digestOf } from '../digest.js'
-import { isErrno, StoreError } from '../errors.js'
+import { isErrno, isGrootError, StoreError } from '../errors.js'
 import { parseConfig } from '../image/config.js'
 import { checkLayers } from '../image/layers.js'
 import { parseManifest } from '../image/manifest.js'
 import { formatPlatform, type Platform } from '../image/platform.js'
 import type { ResolvedImage } from '../sources/source.js'
 import * as field from './fields.js'
+import { noteUse } from './last-use.js'
 import type { StoreLayout } from './layout.js'
-import { readRecord, writeDurably, writeRecord } from './records.js'
+import { isTemporaryName, readRecord, writeDurably, writeRecord } from './records.js'
 
 /** One name that was resolved: `images/refs/<sha256 of name and platform>.json`. */
 export interface ImageRef {
@@ -29,6 +30,8 @@ export interface ImageRef {
 export function keepImage(layout: StoreLayout, image: ResolvedImage, platform: Platform): void {
   keepBlob(layout, image.manifest.config.digest, image.configBytes)
   keepBlob(layout, image.digest, image.manifestBytes)
+  const path = refPath(layout, image.reference, platform)
+  if (isKnownRef(path, image)) return noteUse(path)
   const ref: ImageRef = {
     format: 1,
     reference: image.reference,
@@ -36,7 +39,18 @@ export function keepImage(layout: StoreLayout, image: ResolvedImage, platform: P
     digest: image.digest,
     resolvedAt: new Date().toISOString(),
   }
-  writeRecord(refPath(layout, image.reference, platform), ref)
+  writeRecord(path, ref)
+}
+
+function isKnownRef(path: string, image: ResolvedImage): boolean {
+  try {
+    const known = readRecord(path, parseRef)
+    return known?.digest === image.digest && known.reference === image.reference
+  } catch (error) {
+    // It is written again.
+    if (!isGrootError(error) || error.code !== 'record-damaged') throw error
+    return false
+  }
 }
 
 /**
@@ -66,6 +80,21 @@ export function cachedImage(
     config,
     layers: checkLayers(manifest, config),
   }
+}
+
+/** What all names meant when they were last resolved. Records that cannot be read are left out. */
+export function listRefs(layout: StoreLayout): ImageRef[] {
+  const found: ImageRef[] = []
+  for (const name of readdirSync(layout.refs)) {
+    if (!name.endsWith('.json') || isTemporaryName(name)) continue
+    try {
+      const ref = readRecord(`${layout.refs}/${name}`, parseRef)
+      if (ref !== null) found.push(ref)
+    } catch (error) {
+      if (!isGrootError(error) || error.code !== 'record-damaged') throw error
+    }
+  }
+  return found
 }
 
 /** A cached document, verified against its name; null when there is none. */

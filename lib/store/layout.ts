@@ -2,6 +2,7 @@
  * Where things are in a store (docs/store-format.md). Paths only: nothing here touches the disk.
  */
 import type { ChainId, DiffId, Digest } from '../digest.js'
+import type { BaseId } from './base-id.js'
 import type { BundleId } from './bundle-id.js'
 
 export interface StoreLayout {
@@ -19,8 +20,14 @@ export interface StoreLayout {
   readonly locks: string
   readonly staging: string
   readonly trash: string
+  readonly pins: string
+  /** What clean and ingests tell each other: see generation.ts and publishing.ts. */
+  readonly gc: string
+  readonly generation: string
+  readonly publishing: string
   layer(diffId: DiffId): string
   blob(digest: Digest): string
+  base(id: BaseId): string
   bundle(id: BundleId): string
   record(id: BundleId): string
   driver(name: string): string
@@ -42,8 +49,13 @@ export function storeLayout(root: string): StoreLayout {
     locks: `${root}/locks`,
     staging: `${root}/staging`,
     trash: `${root}/trash`,
+    pins: `${root}/pins`,
+    gc: `${root}/gc`,
+    generation: `${root}/gc/generation`,
+    publishing: `${root}/gc/publishing`,
     layer: (diffId) => `${root}/layers/${fileName(diffId)}`,
     blob: (digest) => `${root}/images/${fileName(digest)}`,
+    base: (id) => `${root}/bases/${id}.json`,
     bundle: (id) => `${root}/bundles/${id}`,
     record: (id) => `${root}/records/${id}.json`,
     driver: (name) => `${root}/drivers/${name}`,
@@ -66,6 +78,9 @@ export function storeDirectories(
     layout.locks,
     layout.staging,
     layout.trash,
+    layout.pins,
+    layout.gc,
+    layout.publishing,
   ]
   return [...open.map((path) => ({ path, mode: 0o711 })), ...closed.map((path) => ({ path, mode: 0o700 }))]
 }

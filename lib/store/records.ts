@@ -15,38 +15,56 @@ import {
 import { basename, dirname } from 'node:path'
 import { isErrno, StoreError } from '../errors.js'
 import { syncDirectory } from '../linux/sync.js'
+import type { DurableBatch } from './durable.js'
 
 const MAX_RECORD_BYTES = 16 * 1024 * 1024
+const MAX_TRIES = 5 // a clean that happens to look removes a temporary file, whoever is writing it; five are no accident
 
 /** Writes a file aside, syncs it, renames it to its name and syncs the directory: durable when it returns. */
 export function writeDurably(path: string, data: string | Uint8Array): void {
-  const temporary = writeAside(path, data)
-  try {
-    renameSync(temporary, path)
-  } catch (error) {
-    unlinkSync(temporary)
-    throw error
-  }
+  putInPlace(path, data, true, renameSync)
   syncDirectory(dirname(path))
+}
+
+/** The same, but not durable: for what means nothing after a crash. Other processes see it whole or not at all. */
+export function writeFleeting(path: string, value: unknown): void {
+  putInPlace(path, JSON.stringify(value), false, renameSync)
 }
 
 /** The same, but loses against a file that is there. @returns whether this call made the file */
 export function createDurably(path: string, data: string | Uint8Array): boolean {
-  const temporary = writeAside(path, data)
   try {
-    linkSync(temporary, path)
+    putInPlace(path, data, true, (temporary, place) => {
+      linkSync(temporary, place)
+      removeIfThere(temporary)
+    })
   } catch (error) {
     if (isErrno(error, 'EEXIST')) return false
     throw error
-  } finally {
-    unlinkSync(temporary)
   }
   syncDirectory(dirname(path))
   return true
 }
 
 export function writeRecord(path: string, value: unknown): void {
-  writeDurably(path, `${JSON.stringify(value, null, 2)}\n`)
+  writeDurably(path, recordText(value))
+}
+
+/** Makes a batch durable and then a record, which says that what is in the batch is there. */
+export function commitRecord(batch: DurableBatch, path: string, value: unknown): void {
+  const text = recordText(value)
+  const temporary = temporaryPath(path)
+  batch.write(temporary, text, 0o600)
+  try {
+    batch.sync()
+    renameSync(temporary, path)
+  } catch (error) {
+    const wasThere = removeIfThere(temporary)
+    // A clean that happens to look removes a temporary file, whoever is about to use it.
+    if (wasThere || !isErrno(error, 'ENOENT')) throw error
+    return writeDurably(path, text)
+  }
+  syncDirectory(dirname(path))
 }
 
 /**
@@ -77,14 +95,20 @@ export function readRecord<T>(path: string, parse: (value: unknown) => T): T | n
 
 /** Removes a record for good; "not there" is success. @returns whether it was there */
 export function removeRecord(path: string): boolean {
+  if (!removeIfThere(path)) return false
+  syncDirectory(dirname(path))
+  return true
+}
+
+/** The same, but it may be there again after a power cut. */
+export function removeIfThere(path: string): boolean {
   try {
     unlinkSync(path)
+    return true
   } catch (error) {
     if (isErrno(error, 'ENOENT')) return false
     throw error
   }
-  syncDirectory(dirname(path))
-  return true
 }
 
 /** Whether a name in a record directory is one of our temporary files, left by a killed process. */
@@ -92,18 +116,40 @@ export function isTemporaryName(name: string): boolean {
   return name.startsWith('.tmp-')
 }
 
-function writeAside(path: string, data: string | Uint8Array): string {
-  const temporary = `${dirname(path)}/.tmp-${basename(path).slice(0, 64)}-${randomBytes(6).toString('hex')}`
+type Put = (temporary: string, path: string) => void
+
+function putInPlace(path: string, data: string | Uint8Array, isDurable: boolean, put: Put): void {
+  for (let attempt = 1; ; attempt++) {
+    const temporary = writeAside(path, data, isDurable)
+    try {
+      return put(temporary, path)
+    } catch (error) {
+      const wasThere = removeIfThere(temporary)
+      if (wasThere || attempt === MAX_TRIES || !isErrno(error, 'ENOENT')) throw error
+    }
+  }
+}
+
+function writeAside(path: string, data: string | Uint8Array, isDurable: boolean): string {
+  const temporary = temporaryPath(path)
   const bytes = typeof data === 'string' ? Buffer.from(data, 'utf8') : data
   const fd = openSync(temporary, 'wx', 0o600)
   try {
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
-    fsyncSync(fd)
+    if (isDurable) fsyncSync(fd)
   } catch (error) {
-    unlinkSync(temporary)
+    removeIfThere(temporary)
     throw error
   } finally {
     closeSync(fd)
   }
   return temporary
+}
+
+function temporaryPath(path: string): string {
+  return `${dirname(path)}/.tmp-${basename(path).slice(0, 64)}-${randomBytes(6).toString('hex')}`
+}
+
+function recordText(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`
 }

@@ -11,6 +11,7 @@ const port = parentPort
 if (port === null) throw new BugError('Cannot run an ingest thread outside of a worker')
 
 let stream: ChunkQueue | null = null
+let announcing: Answer | null = null
 
 port.on('message', (message: ToThread) => {
   switch (message.kind) {
@@ -24,16 +25,30 @@ port.on('message', (message: ToThread) => {
     case 'end':
       stream?.end(message.error)
       break
+    case 'announced':
+      if (message.error === null) announcing?.resolve(message.generation)
+      else announcing?.reject(fromWire(message.error))
+      break
     default:
       message satisfies never
   }
 })
+
+interface Answer {
+  resolve(generation: string): void
+  reject(error: Error): void
+}
 
 async function run(job: Job, aborted: Int32Array, queue: ChunkQueue): Promise<void> {
   try {
     const result = await runJob(job, {
       stream: queue,
       progress: (bytes) => send({ kind: 'progress', bytes }),
+      announce: () =>
+        new Promise((resolve, reject) => {
+          announcing = { resolve, reject }
+          send({ kind: 'announce' })
+        }),
       checkAborted: () => {
         // A shared flag, not a message: synchronous work never returns to the event loop to see one.
         if (Atomics.load(aborted, 0) !== 0) throw new AbortedError()

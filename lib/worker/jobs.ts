@@ -50,7 +50,8 @@ export interface VerifyObjectsResult {
 }
 
 export interface JobResults {
-  readonly ingest: IngestResult
+  /** Null: read the layer again, see ingestLayer. */
+  readonly ingest: IngestResult | null
   readonly 'verify-layer': { readonly bytes: number }
   readonly 'verify-objects': VerifyObjectsResult
 }
@@ -60,6 +61,8 @@ export interface JobContext {
   /** The blob of an ingest whose input is a stream. */
   readonly stream: AsyncIterable<Uint8Array>
   progress(bytes: number): void
+  /** Of an ingest: asks the pool's side to announce the record. @returns the generation of `objects/` then */
+  announce(): Promise<string>
   /** Throws when the job was aborted; asked often. */
   checkAborted(): void
 }
@@ -77,10 +80,10 @@ export async function runJob(job: Job, context: JobContext): Promise<JobResults[
   }
 }
 
-async function runIngest({ request, blob }: IngestJob, context: JobContext): Promise<IngestResult> {
+async function runIngest({ request, blob }: IngestJob, context: JobContext): Promise<IngestResult | null> {
   const chunks = blob.kind === 'file' ? fileChunks(blob.path, blob.offset, blob.length) : context.stream
   try {
-    return await ingestLayer(request, interruptible(chunks, context), context.progress)
+    return await ingestLayer(request, interruptible(chunks, context), context)
   } catch (error) {
     throw inLayer(error, request.digest)
   }

@@ -12,10 +12,13 @@ export type ToThread =
   | { readonly kind: 'job'; readonly job: Job; readonly aborted: SharedArrayBuffer }
   | { readonly kind: 'chunk'; readonly bytes: Uint8Array }
   | { readonly kind: 'end'; readonly error: WireError | null }
+  | { readonly kind: 'announced'; readonly error: null; readonly generation: string }
+  | { readonly kind: 'announced'; readonly error: WireError }
 
 export type ToPool =
   | { readonly kind: 'progress'; readonly bytes: number }
   | { readonly kind: 'consumed'; readonly bytes: number }
+  | { readonly kind: 'announce' }
   | { readonly kind: 'done'; readonly result: JobResults[Job['kind']] }
   | { readonly kind: 'failed'; readonly error: WireError }
 
@@ -24,6 +27,8 @@ export interface RunOptions {
   readonly onProgress?: (bytes: number) => void
   /** The blob, for jobs that take a stream. */
   readonly stream?: AsyncIterable<Uint8Array>
+  /** Carries out `announce` of an ingest; must end when the signal fires. */
+  readonly announce?: () => Promise<string>
   /** Called when the job is over, so that a stream that is being waited for ends. */
   readonly onStreamOver?: () => void
 }
@@ -179,6 +184,8 @@ class Run {
           case 'consumed':
             this.#unread -= message.bytes
             return this.#wakePump?.()
+          case 'announce':
+            return void this.#announce()
           case 'done':
             return settle(() => resolve(message.result))
           case 'failed':
@@ -191,6 +198,16 @@ class Run {
       worker.on('error', onError)
       worker.on('exit', onExit)
     })
+  }
+
+  async #announce(): Promise<void> {
+    try {
+      const { announce } = this.#options
+      if (announce === undefined) throw new BugError('Cannot announce a record: nobody said how')
+      this.#send({ kind: 'announced', error: null, generation: await announce() })
+    } catch (error) {
+      this.#send({ kind: 'announced', error: toWire(error) })
+    }
   }
 
   #abort(): void {

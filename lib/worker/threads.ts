@@ -8,7 +8,7 @@ import { Worker } from 'node:worker_threads'
  * Starts a thread by its name in package.json's imports, which leads to the compiled file wherever this module was
  * loaded from.
  */
-export function startThread(name: '#engine' | '#ingest'): Worker {
+export function startThread(name: '#engine' | '#ingest' | '#scan'): Worker {
   return new Worker(createRequire(import.meta.url).resolve(name), {
     // Without the flags of the process, which may be of a kind that a thread refuses (--input-type).
     execArgv: [],

@@ -42,6 +42,8 @@ function make({ kind, code, message }: WireError, options: errors.ErrorOptions):
   switch (kind) {
     case 'usage':
       return new errors.UsageError(code as errors.ErrorCode<'usage'>, message, options)
+    case 'partial':
+      return new errors.PartialError(code as errors.ErrorCode<'partial'>, message, options)
     case 'store':
       return new errors.StoreError(code as errors.ErrorCode<'store'>, message, options)
     case 'busy':

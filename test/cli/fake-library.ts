@@ -6,10 +6,15 @@ import {
   type BundleSummary,
   type CallOptions,
   type CheckReport,
+  type CleanReport,
+  type CleanRequest,
   type CreateRequest,
+  composefs,
+  type DigestRequest,
   type GrootStore,
   NotFoundError,
   type OpenStoreOptions,
+  type PullRequest,
   StoreError,
 } from '../../lib/index.js'
 
@@ -18,12 +23,34 @@ export const BUNDLE: BundleSummary = {
   bundle: '/s/bundles/web',
   rootfs: '/s/bundles/web/rootfs',
   image: { reference: 'oci:dir\u202e:x', digest: 'sha256:aa' },
+  digest: 'd1',
   driver: 'vfs',
   mounts: [],
   createdAt: '2026-01-02T03:04:05.678Z',
 }
 
-export const CLEAN: CheckReport = { objects: 1, layers: 2, images: 3, bundles: 1, bytes: 2048, problems: [] }
+export const CLEAN: CheckReport = {
+  objects: 1,
+  layers: 2,
+  images: 3,
+  bases: 1,
+  bundles: 1,
+  bytes: 2048,
+  problems: [],
+}
+
+export const NOTHING_CLEANED: CleanReport = {
+  dryRun: false,
+  bytes: 2048,
+  thresholdBytes: null,
+  belowThreshold: false,
+  freedBytes: 0,
+  objects: 0,
+  removed: [],
+  skipped: [],
+  pinned: [],
+  complete: true,
+}
 
 /** A store that answers as it is told and writes down what it was asked. */
 class FakeStore implements GrootStore {
@@ -39,6 +66,26 @@ class FakeStore implements GrootStore {
     onEvent?.({ kind: 'warning', code: 'odd', message: 'This is odd' })
     return BUNDLE
   }
+  async digest({ signal: _, onEvent: __, ...request }: DigestRequest) {
+    this.calls.push(['digest', request])
+    return { image: BUNDLE.image, digest: BUNDLE.digest }
+  }
+  async pull({ signal: _, onEvent: __, ...request }: PullRequest) {
+    this.calls.push(['pull', request])
+    return { image: BUNDLE.image, digest: BUNDLE.digest }
+  }
+  async mount(id: string, { lockTimeoutMs }: CallOptions = {}) {
+    return this.#change('mount', id, lockTimeoutMs)
+  }
+  async unmount(id: string, { lockTimeoutMs }: CallOptions = {}) {
+    return this.#change('unmount', id, lockTimeoutMs)
+  }
+  #change(verb: string, id: string, lockTimeoutMs: number | undefined) {
+    this.calls.push([verb, id, lockTimeoutMs])
+    const found = this.known.get(id)
+    if (found instanceof Error) throw found
+    return { id, changed: found !== undefined }
+  }
   async delete(id: string, { lockTimeoutMs }: CallOptions = {}) {
     this.calls.push(['delete', id, lockTimeoutMs])
     const found = this.known.get(id)
@@ -51,10 +98,29 @@ class FakeStore implements GrootStore {
   async stats(id: string) {
     if (!this.known.has(id))
       throw new NotFoundError('bundle-missing', `Cannot show bundle "${id}"`, { facts: { id } })
-    return { disk_usage: { total_bytes_used: 5, exclusive_bytes_used: 3 }, extra: 'not told' }
+    return { disk_usage: { total_bytes_used: 5, exclusive_bytes_used: 3 }, digest: 'd1', extra: 'not told' }
   }
   async check() {
     return this.report
+  }
+  cleaned: CleanReport = NOTHING_CLEANED
+  async clean({ signal: _, onEvent: __, ...request }: CleanRequest = {}) {
+    this.calls.push(['clean', request])
+    return this.cleaned
+  }
+  async pin(image: string) {
+    this.calls.push(['pin', image])
+    return { image: `docker://registry.example/${image}\u202e`, changed: true }
+  }
+  async unpin(image: string) {
+    this.calls.push(['unpin', image])
+    return { image, changed: image !== 'unknown' }
+  }
+  async locks() {
+    return [
+      { lock: 'bundle/web', pid: 42, command: 'groot create', since: '2026-01-02T03:04:05.678Z' },
+      { lock: 'gc', pid: null, command: null, since: null },
+    ]
   }
   async close() {
     this.closed++
@@ -102,20 +168,31 @@ export async function groot(
           id: 'uuid',
           notes: ['a note'],
         }),
+        login: async ({ signal: _signal, onEvent: _onEvent, ...request }) => {
+          store.calls.push(['login', request])
+          return { host: request.host, keptIn: { kind: 'file', path: '/h/.docker/config.json' } }
+        },
+        logout: async ({ signal: _signal, onEvent: _onEvent, ...request }) => {
+          store.calls.push(['logout', request])
+          return { host: request.host, existed: request.host === 'known.example' }
+        },
+        composefs,
         deleteStore: async (options) => {
           opened.push(['delete-store', options])
           if (options.force !== true)
             throw new StoreError('store-not-empty', 'Cannot delete store "/s": it has 1 bundle')
         },
       },
+      ask: null,
       signal: new AbortController().signal,
       stdin: async function* () {
         reads++
         yield* typeof input === 'string' ? [Buffer.from(input)] : input
       },
       writeAnswer: async (text) => {
-        stdout += text
+        stdout += typeof text === 'string' ? text : Buffer.from(text).toString('latin1')
       },
+      isAnswerTerminal: false,
       writeLog: (lines) => {
         stderr += lines
       },

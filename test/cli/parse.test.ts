@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { referenceParser } from '../../cli/help.js'
 import {
   GLOBAL_OPTIONS,
+  isGroup,
   OPTIONS,
   type OptionName,
   optionSpec,
@@ -79,6 +80,27 @@ describe('a command line', () => {
     expect(parse(line)).toEqual({ kind: 'help', verb: null, isAsked: false })
   })
 
+  it('gives a verb of two words, with options before, between and behind', () => {
+    expect(parse('--store /s composefs --json objects a.cfs --filter=etc b.cfs')).toEqual({
+      kind: 'run',
+      verb: 'composefs objects',
+      options: { store: '/s', json: true, filter: ['etc'] },
+      operands: ['a.cfs', 'b.cfs'],
+    })
+  })
+
+  it.each([
+    ['composefs', false],
+    ['composefs --help', true],
+    ['composefs nonsense --help', true],
+  ])('%s shows the help of the group', (line, isAsked) => {
+    expect(parse(line)).toEqual({ kind: 'help', verb: 'composefs', isAsked })
+  })
+
+  it('shows the help of one verb of a group', () => {
+    expect(parse('composefs mk --help')).toEqual({ kind: 'help', verb: 'composefs mk', isAsked: true })
+  })
+
   it.each(['--version', 'create --version', '--version --nonsense'])('%s asks for the version', (line) => {
     expect(parse(line)).toEqual({ kind: 'version' })
   })
@@ -111,6 +133,25 @@ describe('a command line', () => {
       'Cannot use the option "--constructor": list has no such option; see groot list --help',
     ],
     ['list --no-json', 'Cannot use the option "--no-json": list has no such option; see groot list --help'],
+    [
+      'composefs lss x',
+      'Cannot run "composefs lss": there is no such verb, did you mean "ls"? Else see groot composefs --help',
+    ],
+    [
+      'composfs mk',
+      'Cannot run "composfs": there is no such verb, did you mean "composefs"? Else see groot --help',
+    ],
+    ['mk x', 'Cannot run "mk": there is no such verb; see groot --help'],
+    [
+      'composefs ls --basedir x y',
+      'Cannot use the option "--basedir": composefs ls has no such option; see groot composefs ls --help',
+    ],
+    [
+      'composefs mk',
+      'Cannot run composefs mk: it takes SOURCE and IMAGE, not 0 arguments; use: groot composefs mk [options] SOURCE [IMAGE]',
+    ],
+    ['composefs mk --threads 0 d', 'Cannot use "0" for --threads: it needs a number from 1 to 1024'],
+    ['composefs mk --min-version 2 d', 'Cannot use "2" for --min-version: it needs one of 0, 1'],
     [
       'create one',
       'Cannot run create: it takes IMAGE and ID, not 1 argument; use: groot create [options] IMAGE ID',
@@ -164,7 +205,9 @@ function fast(argv: readonly string[]) {
 
 async function reference(argv: readonly string[]) {
   const parsed = (await referenceParser(argv).parseAsync()) as Record<string, unknown> & { _: string[] }
-  const [verb, ...operands] = parsed._
+  const words = parsed._
+  const verb = isGroup(words[0]!) ? words.slice(0, 2).join(' ') : words[0]!
+  const operands = words.slice(verb.split(' ').length)
   const given = Object.keys(OPTIONS).filter((name) => parsed[name] !== undefined)
   return {
     verb,
@@ -183,6 +226,8 @@ function valueText(name: OptionName): fc.Arbitrary<string> {
   if (spec.choices !== undefined) return fc.constantFrom(...spec.choices)
   if (spec.type === 'duration') return fc.constantFrom('5', '1.5', '90s', '2m', '500ms')
   if (spec.type === 'bytes') return fc.constantFrom('0', '512', '3KiB', '20GiB')
+  if (spec.type === 'age') return fc.constantFrom('30', '12h', '4w')
+  if (spec.type === 'count') return fc.constantFrom('1', '8', '1024')
   return word
 }
 
@@ -206,10 +251,11 @@ const validLine = fc.constantFrom(...(Object.keys(VERBS) as VerbName[])).chain((
   })
   const options = fc.array(fc.constantFrom(...names).chain(optionWords), { maxLength: 6 })
   return fc.tuple(operands, options, fc.infiniteStream(fc.nat(8))).map(([given, extras, places]) => {
-    const parts = [[verb], ...given.map((operand) => [operand])]
+    const words = verb.split(' ')
+    const parts = [...words.map((each) => [each]), ...given.map((operand) => [operand])]
     for (const extra of extras) {
       const isOwn = spec.options.some((name) => extra[0]!.split('=')[0] === `--${name}`)
-      const first = isOwn ? parts.findIndex(([part]) => part === verb) + 1 : 0
+      const first = isOwn ? parts.findIndex(([part]) => part === words.at(-1)) + 1 : 0
       parts.splice(first + (places.next().value % (parts.length + 1 - first)), 0, extra)
     }
     return parts.flat()

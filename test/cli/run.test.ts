@@ -19,8 +19,10 @@ describe('create', () => {
           image: 'oci:dir:x',
           id: 'web',
           readOnly: false,
+          withoutMount: false,
           ignoreOwnership: false,
           insecureRegistries: [],
+          registry: { environment: {} },
           limits: {},
         },
       ],
@@ -30,13 +32,13 @@ describe('create', () => {
   it('prints one JSON object with --json', async () => {
     const { stdout } = await result('create --json oci:dir:x web')
     expect(stdout).toBe(
-      '{"id":"web","bundle":"/s/bundles/web","rootfs":"/s/bundles/web/rootfs","image":{"reference":"oci:dir\\u202e:x","digest":"sha256:aa"},"driver":"vfs","mounts":[]}\n',
+      '{"id":"web","bundle":"/s/bundles/web","rootfs":"/s/bundles/web/rootfs","image":{"reference":"oci:dir\\u202e:x","digest":"sha256:aa"},"digest":"d1","driver":"vfs","mounts":[]}\n',
     )
   })
 
   it('hands on every option', async () => {
     const line =
-      'create --driver vfs --platform linux/arm/v7 --read-only --ignore-ownership --insecure-registry a:1 --insecure-registry b --max-file-bytes 1KiB --max-total-bytes 1MiB --lock-timeout 90s --username me --password-stdin oci:d web'
+      'create --driver vfs --platform linux/arm/v7 --read-only --without-mount --verity try --pull never --expect-digest aa --ignore-ownership --insecure-registry a:1 --insecure-registry b --max-file-bytes 1KiB --max-total-bytes 1MiB --lock-timeout 90s --username me --password-stdin --authfile auth.json --certs-dir /c --registries-conf ../r.conf oci:d web'
     const { calls, opened } = await result(line, { input: 'sec\nret\n\n' })
     expect(opened).toEqual([{ path: '/s', driver: 'vfs', make: true, thread: 'caller' }])
     expect(calls).toEqual([
@@ -47,9 +49,19 @@ describe('create', () => {
           id: 'web',
           platform: 'linux/arm/v7',
           readOnly: true,
+          withoutMount: true,
+          verity: 'try',
+          pull: 'never',
+          expectDigest: 'aa',
           ignoreOwnership: true,
           insecureRegistries: ['a:1', 'b'],
           credentials: { username: 'me', password: 'sec\nret\n' },
+          registry: {
+            environment: {},
+            authFile: '/work/auth.json',
+            certsDirectory: '/c',
+            registriesConf: '/r.conf',
+          },
           lockTimeoutMs: 90_000,
           limits: { maxFileBytes: 1024, maxTotalBytes: 1_048_576 },
         },
@@ -206,7 +218,7 @@ describe('a store that is not there', () => {
     [
       'check',
       0,
-      'Checked 0 objects, 0 layers, 0 image documents, 0 bundles: read 0 bytes, no problems\n',
+      'Checked 0 objects, 0 layers, 0 image documents, 0 bases, 0 bundles: read 0 bytes, no problems\n',
       note,
     ],
     ['delete web', 0, '', `${note}groot: warning: There is no bundle "web"\n`],
@@ -235,9 +247,43 @@ describe('list', () => {
   })
 })
 
+describe('mount and unmount', () => {
+  it('tell the store each id, and go on after a failure', async () => {
+    const { calls, status } = await result('mount --lock-timeout 1s web other')
+    expect([calls, status]).toEqual([
+      [
+        ['mount', 'web', 1000],
+        ['mount', 'other', 1000],
+      ],
+      0,
+    ])
+  })
+
+  it('take all bundles that the runtime does not mount', async () => {
+    expect((await result('unmount --all')).calls).toEqual([
+      ['unmount', 'web', undefined],
+      ['unmount', 'web-2', undefined],
+    ])
+  })
+
+  it.each(['mount', 'unmount', 'mount --all web'])('%s is refused', async (line) => {
+    expect(await result(line)).toMatchObject({ status: 2, calls: [] })
+  })
+})
+
+describe('digest and pull', () => {
+  it('print the digest of the tree, and that of the manifest', async () => {
+    expect(await result('digest --pull never oci:d')).toMatchObject({ status: 0, stdout: 'd1\n' })
+    expect(await result('pull oci:d')).toMatchObject({ status: 0, stdout: 'sha256:aa\n' })
+    const json = '{"image":{"reference":"oci:dir\\u202e:x","digest":"sha256:aa"},"digest":"d1"}\n'
+    expect((await result('digest --json oci:d')).stdout).toBe(json)
+    expect((await result('pull --json oci:d')).stdout).toBe(json)
+  })
+})
+
 describe('stats', () => {
   it.each(['stats web', 'stats --json web'])('%s prints the shape of GrootFS', async (line) => {
-    const stdout = '{"disk_usage":{"total_bytes_used":5,"exclusive_bytes_used":3}}\n'
+    const stdout = '{"disk_usage":{"total_bytes_used":5,"exclusive_bytes_used":3},"digest":"d1"}\n'
     expect(await result(line)).toMatchObject({ status: 0, stdout, stderr: '' })
   })
 
@@ -247,13 +293,38 @@ describe('stats', () => {
 })
 
 describe('check', () => {
-  const problem = { code: 'object-damaged', what: 'object', name: 'ab\x1b[2Jcd', message: 'Cannot trust it' }
+  const problem = {
+    code: 'object-damaged',
+    what: 'object',
+    name: 'ab\x1b[2Jcd',
+    message: 'Cannot trust it',
+    repaired: false,
+  }
   const damaged = { ...CLEAN, problems: [problem] }
 
   it('prints what it has read', async () => {
     expect(await result('check')).toMatchObject({
       status: 0,
-      stdout: 'Checked 1 object, 2 layers, 3 image documents, 1 bundle: read 2.0 KiB, no problems\n',
+      stdout: 'Checked 1 object, 2 layers, 3 image documents, 1 base, 1 bundle: read 2.0 KiB, no problems\n',
+    })
+  })
+
+  it('says what a repair did, and ends with 0 when all is mended', async () => {
+    const mended = { ...problem, repaired: true, remedy: 'read again' }
+    const ran = await (await groot('check --repair')).withStore({ report: { ...CLEAN, problems: [mended] } })
+    expect(ran).toMatchObject({
+      status: 0,
+      stdout: expect.stringMatching(
+        /Cannot trust it; repaired: read again\n.* found 1 problem, repaired 1\n$/,
+      ),
+    })
+    const lost = { ...problem, remedy: 'it is lost' }
+    const rest = await (await groot('check --repair')).withStore({
+      report: { ...CLEAN, problems: [mended, lost] },
+    })
+    expect(rest).toMatchObject({
+      status: 16,
+      stdout: expect.stringContaining('; not repaired: it is lost\n'),
     })
   })
 
@@ -262,7 +333,7 @@ describe('check', () => {
     expect(ran).toMatchObject({
       status: 16,
       stdout:
-        'object ab\\x1b[2Jcd: object-damaged: Cannot trust it\nChecked 1 object, 2 layers, 3 image documents, 1 bundle: read 2.0 KiB, found 1 problem\n',
+        'object ab\\x1b[2Jcd: object-damaged: Cannot trust it\nChecked 1 object, 2 layers, 3 image documents, 1 base, 1 bundle: read 2.0 KiB, found 1 problem\n',
     })
   })
 

@@ -20,6 +20,10 @@ describe('values of options', () => {
     ['max-total-bytes', '20GiB', 21_474_836_480],
     ['max-total-bytes', '1TiB', 1_099_511_627_776],
     ['max-total-bytes', '9007199254740991', Number.MAX_SAFE_INTEGER],
+    ['older-than', '30d', 2_592_000_000],
+    ['older-than', '4w', 2_419_200_000],
+    ['older-than', '1.5h', 5_400_000],
+    ['older-than', '0', 0],
     ['log-level', 'debug', 'debug'],
     ['store', '-', '-'],
   ] as [OptionName, string, string | number][])('--%s %s is %j', (name, text, value) => {
@@ -41,6 +45,9 @@ describe('values of options', () => {
     ['max-file-bytes', '0x10', 'it needs a number of bytes, or one with KiB, MiB, GiB or TiB'],
     ['max-file-bytes', '9007199254740992', 'it is too large'],
     ['max-file-bytes', '9999999999999999TiB', 'it is too large'],
+    ['older-than', '1y', 'it needs a time as 90m, 12h, 30d, 4w or a number of seconds'],
+    ['older-than', '-1d', 'it needs a time as 90m, 12h, 30d, 4w or a number of seconds'],
+    ['older-than', '9999999999w', 'it needs a time as 90m, 12h, 30d, 4w or a number of seconds'],
     ['log-format', 'yaml', 'it needs one of text, json'],
     ['store', '', 'it needs DIR'],
   ] as [OptionName, string, string][])('--%s %j is refused: %s', (name, text, why) => {

@@ -51,7 +51,7 @@ describe('docs/scripting.md', () => {
 
   it('has JSON that is JSON', () => {
     const blocks = [...page.matchAll(/```json\n([\s\S]*?)\n```/g)].map(([, text]) => text!)
-    expect(blocks).toHaveLength(7)
+    expect(blocks.length).toBeGreaterThan(10)
     for (const block of blocks) {
       expect(block.split('\n'), block).toHaveLength(1)
       expect(() => JSON.parse(block), block).not.toThrow()

@@ -20,6 +20,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { SAMPLE_TAG, writeSampleImage } from '../../cli/sample-image.js'
+import { removeScratch } from '../support/mounts.js'
 
 const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const QUICKSTART = fileURLToPath(new URL('../../dist/cli/quickstart.js', import.meta.url))
@@ -34,7 +35,7 @@ beforeAll(() => {
   writeSampleImage(join(scratch, 'image'), process.arch)
   image = `oci:${join(scratch, 'image')}:${SAMPLE_TAG}`
 })
-afterAll(() => rmSync(scratch, { recursive: true, force: true }))
+afterAll(() => removeScratch(scratch))
 
 let stores = 0
 const newStore = () => join(scratch, `store-${++stores}`)
@@ -138,7 +139,8 @@ describe('a bundle', () => {
       bundle: join(store, 'bundles/web-2'),
       rootfs: join(store, 'bundles/web-2/rootfs'),
       image: { reference: image, digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/) },
-      driver: 'vfs',
+      digest: expect.stringMatching(/^[0-9a-f]{64}$/),
+      driver: expect.stringMatching(/^(?:overlay|vfs)$/),
       mounts: [],
     })
     expect(JSON.parse(readFileSync(join(described.bundle, 'config.json'), 'utf8')).root.readonly).toBe(true)
@@ -149,7 +151,7 @@ describe('a bundle', () => {
     expect(groot(['stats', 'web-1'], store)).toMatchObject({
       status: 0,
       stdout: expect.stringMatching(
-        /^\{"disk_usage":\{"total_bytes_used":\d+,"exclusive_bytes_used":\d+\}\}\n$/,
+        /^\{"disk_usage":\{"total_bytes_used":\d+,"exclusive_bytes_used":\d+\},"digest":"[0-9a-f]{64}"\}\n$/,
       ),
     })
     expect(groot(['check'], store)).toMatchObject({

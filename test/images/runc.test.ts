@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, chownSync, cpSync, mkdirSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { DRIVERS } from '../support/mounts.js'
 import { skopeoCopy } from './differential.js'
 import { SHELL_USER, shellImages } from './fixtures.js'
 import { writeLayout } from './layout.js'
@@ -28,39 +29,51 @@ const STRANGER = 1_054_321
 const whyNotRoot = missing({ root: true, tools: TOOLS }) ?? (await whyRuncFails(undefined))
 const whyNotUser = missing({ tools: TOOLS }) ?? (await whyRuncFails(IS_ROOT ? STRANGER : undefined))
 
-describe.skipIf(whyNotRoot !== null)(titled('a bundle that runc runs as root', whyNotRoot), () => {
-  const shared = sharedImages()
-  let count = 0
+describe.skipIf(whyNotRoot !== null).each(DRIVERS)(
+  titled('a bundle of the driver %s that runc runs as root', whyNotRoot),
+  (driver) => {
+    const shared = sharedImages()
+    let count = 0
 
-  /** Creates a bundle from the registry and runs it. */
-  async function createAndRun(name: string, options: readonly string[] = []): Promise<RunResult> {
-    const { scratch, host } = shared()
-    const id = `${name}-${++count}`
-    const args = ['create', '--insecure-registry', host, ...options, `docker://${host}/${name}:latest`, id]
-    const bundle = (await groot(scratch.file('store'), args)).trimEnd()
-    return await runBundle(bundle, id, scratch.file('runc'))
-  }
+    /** Creates a bundle from the registry and runs it. */
+    async function createAndRun(name: string, options: readonly string[] = []): Promise<RunResult> {
+      const { scratch, host } = shared()
+      const id = `${name}-${++count}`
+      const args = [
+        '--driver',
+        driver,
+        'create',
+        '--insecure-registry',
+        host,
+        ...options,
+        `docker://${host}/${name}:latest`,
+        id,
+      ]
+      const bundle = (await groot(scratch.file(`store-${driver}`), args)).trimEnd()
+      return await runBundle(bundle, id, scratch.file('runc'))
+    }
 
-  it('prints what the image says', async () => {
-    expect(await createAndRun('shell')).toEqual({ status: 0, stdout: 'hello from the image\n', stderr: '' })
-  })
+    it('prints what the image says', async () => {
+      expect(await createAndRun('shell')).toEqual({ status: 0, stdout: 'hello from the image\n', stderr: '' })
+    })
 
-  it('runs as the user of the image, in its directory, and reads that user’s files', async () => {
-    const { name, uid, gid } = SHELL_USER
-    const stdout = `${uid}\n${gid}\n/home/${name}\nmine\n`
-    expect(await createAndRun('user')).toEqual({ status: 0, stdout, stderr: '' })
-  })
+    it('runs as the user of the image, in its directory, and reads that user’s files', async () => {
+      const { name, uid, gid } = SHELL_USER
+      const stdout = `${uid}\n${gid}\n/home/${name}\nmine\n`
+      expect(await createAndRun('user')).toEqual({ status: 0, stdout, stderr: '' })
+    })
 
-  it('writes to a writable root filesystem', async () => {
-    expect(await createAndRun('writer')).toMatchObject({ status: 0, stdout: 'new\n' })
-  })
+    it('writes to a writable root filesystem', async () => {
+      expect(await createAndRun('writer')).toMatchObject({ status: 0, stdout: 'new\n' })
+    })
 
-  it('cannot write to a read-only one', async () => {
-    const result = await createAndRun('writer', ['--read-only'])
-    expect(result).toMatchObject({ status: 0, stdout: 'refused\n' })
-    expect(result.stderr).toContain('Read-only file system')
-  })
-})
+    it('cannot write to a read-only one', async () => {
+      const result = await createAndRun('writer', ['--read-only'])
+      expect(result).toMatchObject({ status: 0, stdout: 'refused\n' })
+      expect(result.stderr).toContain('Read-only file system')
+    })
+  },
+)
 
 describe.skipIf(whyNotUser !== null)(
   titled('a bundle that runc runs for an ordinary user', whyNotUser),

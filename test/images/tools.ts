@@ -4,10 +4,11 @@
  * Nothing here knows images; what is missing becomes the reason that a test is skipped for.
  */
 import { execFileSync, spawn } from 'node:child_process'
-import { accessSync, constants, existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { accessSync, constants, existsSync, mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { removeScratch } from '../support/mounts.js'
 
 export const ROOT = resolve(fileURLToPath(import.meta.url), '../../..')
 /** The command as `npm run build` made it. */
@@ -75,7 +76,7 @@ export function scratchDirectory(): Scratch {
   return {
     path,
     file: (name) => join(path, name),
-    [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }),
+    [Symbol.dispose]: () => removeScratch(path),
   }
 }
 

@@ -25,6 +25,21 @@ describe('the library on its engine thread', () => {
     expect(await store.delete('b1')).toEqual({ id: 'b1', existed: true })
   })
 
+  it('cleans, pins and shows locks', async () => {
+    await using store = await openStore({ path: place.store })
+    const info = await store.create(place.request())
+    await store.delete('b1')
+    const pin = await store.pin(info.image.digest)
+    expect(pin).toEqual({ image: info.image.digest, changed: true })
+    expect(await store.clean({ thresholdBytes: 1 })).toMatchObject({ removed: [], pinned: [pin.image] })
+    expect(await store.unpin(info.image.digest)).toEqual(pin)
+    const events: GrootEvent[] = []
+    const report = await store.clean({ onEvent: (event) => void events.push(event) })
+    expect(report).toMatchObject({ objects: 1, skipped: [], complete: true })
+    expect(events.map((event) => event.kind)).toContain('clean-removed')
+    expect(await store.locks()).toEqual([])
+  })
+
   it('throws the same errors, of the same classes', async () => {
     await using store = await openStore({ path: place.store })
     await expect(store.stats('b1')).rejects.toMatchObject({

@@ -12,285 +12,298 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type GrootEvent, type GrootStore, openStore } from '../../../lib/index.js'
 import { layer } from '../../../lib/testkit/layer.js'
 import { treeLines } from '../../../lib/testkit/tree-lines.js'
+import { DRIVERS } from '../../support/mounts.js'
 import { AS_ROOT, EMPTY, Place, sampleLayer } from './testing.js'
 
-let place: Place
-let store: GrootStore
-beforeEach(async () => {
-  place = new Place()
-  store = await openStore({ path: place.store, thread: 'caller' })
-})
-afterEach(async () => {
-  await store.close()
-  place.remove()
-})
+describe.each(DRIVERS)('with the driver %s', (driver) => {
+  let place: Place
+  let store: GrootStore
+  beforeEach(async () => {
+    place = new Place()
+    store = await openStore({ path: place.store, driver, thread: 'caller' })
+  })
+  afterEach(async () => {
+    await store.close()
+    place.remove()
+  })
 
-const digests = (events: GrootEvent[], kind: string) => events.filter((event) => event.kind === kind)
+  const digests = (events: GrootEvent[], kind: string) => events.filter((event) => event.kind === kind)
 
-describe('create', () => {
-  it('makes a bundle of image.json, config.json and rootfs, and says where', async () => {
-    const image = place.image([sampleLayer()], {
-      User: 'web',
-      Env: ['A=1'],
-      Cmd: ['/bin/x'],
-      Labels: { l: 'v' },
+  describe('create', () => {
+    it('makes a bundle of image.json, config.json and rootfs, and says where', async () => {
+      const image = place.image([sampleLayer()], {
+        User: 'web',
+        Env: ['A=1'],
+        Cmd: ['/bin/x'],
+        Labels: { l: 'v' },
+      })
+      const info = await store.create(place.request({ image }))
+      expect(info).toEqual({
+        id: 'b1',
+        bundle: `${place.store}/bundles/b1`,
+        rootfs: `${place.store}/bundles/b1/rootfs`,
+        image: {
+          reference: expect.stringContaining(image),
+          digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/),
+        },
+        digest: expect.stringMatching(/^[0-9a-f]{64}$/),
+        driver,
+        mounts: [],
+      })
+      const own = driver === 'overlay' ? ['upper', 'work'] : []
+      expect(readdirSync(info.bundle).sort()).toEqual(['config.json', 'image.json', 'rootfs', ...own])
+      const config = JSON.parse(readFileSync(`${info.bundle}/config.json`, 'utf8'))
+      expect(config.process.args).toEqual(['/bin/x'])
+      expect(config.process.user).toEqual(
+        AS_ROOT
+          ? { uid: 1000, gid: 1001, additionalGids: expect.arrayContaining([2000]) }
+          : { uid: 0, gid: 0 },
+      )
+      expect(config.annotations.l).toBe('v')
+      expect(config.root).toEqual({ path: 'rootfs', readonly: false })
+      expect(JSON.parse(readFileSync(`${info.bundle}/image.json`, 'utf8')).config.User).toBe('web')
+      expect(lstatSync(info.bundle).mode & 0o7777).toBe(0o700)
+      expect(place.contents()).toEqual({ ...EMPTY, bundles: ['b1'], records: ['b1.json'] })
     })
-    const info = await store.create(place.request({ image }))
-    expect(info).toEqual({
-      id: 'b1',
-      bundle: `${place.store}/bundles/b1`,
-      rootfs: `${place.store}/bundles/b1/rootfs`,
-      image: {
-        reference: expect.stringContaining(image),
-        digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/),
+
+    it('reads a layer once, however often it is wanted', async () => {
+      const image = place.image([sampleLayer(), layer().file('more', 'x')])
+      const first: GrootEvent[] = []
+      const second: GrootEvent[] = []
+      await store.create(place.request({ image, onEvent: (event) => void first.push(event) }))
+      await store.create(place.request({ image, id: 'b2', onEvent: (event) => void second.push(event) }))
+      expect(digests(first, 'layer-done')).toHaveLength(2)
+      expect([digests(second, 'layer-done'), digests(second, 'layer-known')]).toMatchObject([[], [{}, {}]])
+      expect(treeLines(`${place.store}/bundles/b1/rootfs`)).toEqual(
+        treeLines(`${place.store}/bundles/b2/rootfs`),
+      )
+    })
+
+    it('takes an image whose layers are the same one twice', async () => {
+      const { rootfs } = await store.create(
+        place.request({ image: place.image([sampleLayer(), sampleLayer()]) }),
+      )
+      expect(existsSync(`${rootfs}/large`)).toBe(true)
+    })
+
+    it('makes a read-only root when asked', async () => {
+      const { bundle } = await store.create(place.request({ readOnly: true }))
+      expect(JSON.parse(readFileSync(`${bundle}/config.json`, 'utf8')).root.readonly).toBe(true)
+    })
+
+    it('fills volumes with what the image has there', async () => {
+      const image = place.image([sampleLayer().dir('data').file('data/seed', 'seed')], {
+        Volumes: { '/data': {} },
+      })
+      const { bundle } = await store.create(place.request({ image }))
+      const config = JSON.parse(readFileSync(`${bundle}/config.json`, 'utf8'))
+      const mount = config.mounts.find((each: { destination: string }) => each.destination === '/data')
+      expect(mount).toMatchObject({ type: 'bind', source: 'volumes/0' })
+      expect(readFileSync(`${bundle}/${mount.source}/seed`, 'utf8')).toBe('seed')
+    })
+
+    it('refuses an id that is taken, and leaves its bundle alone', async () => {
+      const { rootfs } = await store.create(place.request())
+      writeFileSync(`${rootfs}/mine`, 'mine')
+      await expect(store.create(place.request())).rejects.toMatchObject({
+        code: 'bundle-exists',
+        exitStatus: 12,
+        facts: { id: 'b1' },
+      })
+      expect(readFileSync(`${rootfs}/mine`, 'utf8')).toBe('mine')
+    })
+
+    it('lets one of two creates of an id win, and the other leaves the winner whole', async () => {
+      const image = place.image()
+      const results = await Promise.allSettled([1, 2, 3].map(() => store.create(place.request({ image }))))
+      const codes = results.map((result) => (result.status === 'fulfilled' ? 'made' : result.reason.code))
+      expect(codes.sort()).toEqual(['bundle-exists', 'bundle-exists', 'made'])
+      expect(treeLines(`${place.store}/bundles/b1/rootfs`)).toHaveLength(6)
+      expect(place.contents()).toEqual({ ...EMPTY, bundles: ['b1'], records: ['b1.json'] })
+    })
+
+    it.each(['', '..', 'a/b', 'a\n', 'x'.repeat(129)])(
+      'refuses the id %j before anything is touched',
+      async (id) => {
+        await expect(store.create(place.request({ id, image: 'oci:/nowhere' }))).rejects.toMatchObject({
+          code: 'id-invalid',
+        })
+        expect(place.contents()).toEqual(EMPTY)
       },
-      driver: 'vfs',
-      mounts: [],
-    })
-    expect(readdirSync(info.bundle).sort()).toEqual(['config.json', 'image.json', 'rootfs'])
-    const config = JSON.parse(readFileSync(`${info.bundle}/config.json`, 'utf8'))
-    expect(config.process.args).toEqual(['/bin/x'])
-    expect(config.process.user).toEqual(
-      AS_ROOT ? { uid: 1000, gid: 1001, additionalGids: expect.arrayContaining([2000]) } : { uid: 0, gid: 0 },
     )
-    expect(config.annotations.l).toBe('v')
-    expect(config.root).toEqual({ path: 'rootfs', readonly: false })
-    expect(JSON.parse(readFileSync(`${info.bundle}/image.json`, 'utf8')).config.User).toBe('web')
-    expect(lstatSync(info.bundle).mode & 0o7777).toBe(0o700)
-    expect(place.contents()).toEqual({ ...EMPTY, bundles: ['b1'], records: ['b1.json'] })
-  })
 
-  it('reads a layer once, however often it is wanted', async () => {
-    const image = place.image([sampleLayer(), layer().file('more', 'x')])
-    const first: GrootEvent[] = []
-    const second: GrootEvent[] = []
-    await store.create(place.request({ image, onEvent: (event) => void first.push(event) }))
-    await store.create(place.request({ image, id: 'b2', onEvent: (event) => void second.push(event) }))
-    expect(digests(first, 'layer-done')).toHaveLength(2)
-    expect([digests(second, 'layer-done'), digests(second, 'layer-known')]).toMatchObject([[], [{}, {}]])
-    expect(treeLines(`${place.store}/bundles/b1/rootfs`)).toEqual(
-      treeLines(`${place.store}/bundles/b2/rootfs`),
-    )
-  })
-
-  it('takes an image whose layers are the same one twice', async () => {
-    const { rootfs } = await store.create(
-      place.request({ image: place.image([sampleLayer(), sampleLayer()]) }),
-    )
-    expect(existsSync(`${rootfs}/large`)).toBe(true)
-  })
-
-  it('makes a read-only root when asked', async () => {
-    const { bundle } = await store.create(place.request({ readOnly: true }))
-    expect(JSON.parse(readFileSync(`${bundle}/config.json`, 'utf8')).root.readonly).toBe(true)
-  })
-
-  it('fills volumes with what the image has there', async () => {
-    const image = place.image([sampleLayer().dir('data').file('data/seed', 'seed')], {
-      Volumes: { '/data': {} },
-    })
-    const { bundle } = await store.create(place.request({ image }))
-    const config = JSON.parse(readFileSync(`${bundle}/config.json`, 'utf8'))
-    const mount = config.mounts.find((each: { destination: string }) => each.destination === '/data')
-    expect(mount).toMatchObject({ type: 'bind', source: 'volumes/0' })
-    expect(readFileSync(`${bundle}/${mount.source}/seed`, 'utf8')).toBe('seed')
-  })
-
-  it('refuses an id that is taken, and leaves its bundle alone', async () => {
-    const { rootfs } = await store.create(place.request())
-    writeFileSync(`${rootfs}/mine`, 'mine')
-    await expect(store.create(place.request())).rejects.toMatchObject({
-      code: 'bundle-exists',
-      exitStatus: 12,
-      facts: { id: 'b1' },
-    })
-    expect(readFileSync(`${rootfs}/mine`, 'utf8')).toBe('mine')
-  })
-
-  it('lets one of two creates of an id win, and the other leaves the winner whole', async () => {
-    const image = place.image()
-    const results = await Promise.allSettled([1, 2, 3].map(() => store.create(place.request({ image }))))
-    const codes = results.map((result) => (result.status === 'fulfilled' ? 'made' : result.reason.code))
-    expect(codes.sort()).toEqual(['bundle-exists', 'bundle-exists', 'made'])
-    expect(treeLines(`${place.store}/bundles/b1/rootfs`)).toHaveLength(6)
-    expect(place.contents()).toEqual({ ...EMPTY, bundles: ['b1'], records: ['b1.json'] })
-  })
-
-  it.each(['', '..', 'a/b', 'a\n', 'x'.repeat(129)])(
-    'refuses the id %j before anything is touched',
-    async (id) => {
-      await expect(store.create(place.request({ id, image: 'oci:/nowhere' }))).rejects.toMatchObject({
-        code: 'id-invalid',
-      })
+    it.each([
+      ['oci:/nowhere', 'file-missing'],
+      ['ftp://host/x', 'reference-invalid'],
+      ['', 'reference-invalid'],
+    ])('refuses the image %j', async (image, code) => {
+      await expect(store.create(place.request({ image }))).rejects.toMatchObject({ code })
       expect(place.contents()).toEqual(EMPTY)
-    },
-  )
+    })
 
-  it.each([
-    ['oci:/nowhere', 'file-missing'],
-    ['ftp://host/x', 'reference-invalid'],
-    ['', 'reference-invalid'],
-  ])('refuses the image %j', async (image, code) => {
-    await expect(store.create(place.request({ image }))).rejects.toMatchObject({ code })
-    expect(place.contents()).toEqual(EMPTY)
-  })
-
-  it('refuses a user that the image does not have, before it writes a rootfs', async () => {
-    const image = place.image([sampleLayer()], { User: 'nobody-here' })
-    await expect(store.create(place.request({ image }))).rejects.toMatchObject({ code: 'user-unknown' })
-    expect(place.contents()).toEqual(EMPTY)
-  })
-
-  it('removes what a killed create left in its place', async () => {
-    mkdirSync(`${place.store}/bundles/b1/rootfs/left/over`, { recursive: true })
-    symlinkSync('/etc', `${place.store}/bundles/b1/rootfs/etc`)
-    const { rootfs } = await store.create(place.request())
-    expect(existsSync(`${rootfs}/left`)).toBe(false)
-    expect(lstatSync(`${rootfs}/etc`).isDirectory()).toBe(true)
-  })
-
-  it.skipIf(AS_ROOT)(
-    'without root refuses owners that it cannot give (needs another user than root)',
-    async () => {
-      const image = place.image([layer().file('a', 'a', { uid: 4242 })])
-      await expect(store.create(place.request({ image, ignoreOwnership: false }))).rejects.toMatchObject({
-        code: 'ownership-unsupported',
-      })
+    it('refuses a user that the image does not have, before it writes a rootfs', async () => {
+      const image = place.image([sampleLayer()], { User: 'nobody-here' })
+      await expect(store.create(place.request({ image }))).rejects.toMatchObject({ code: 'user-unknown' })
       expect(place.contents()).toEqual(EMPTY)
-    },
-  )
+    })
 
-  it('ends when it is aborted, at any time, and leaves nothing', async () => {
-    const many = layer()
-    for (let i = 0; i < 400; i++) many.file(`f${i}`, Buffer.alloc(20_000, `${i} `))
-    const image = place.image([many])
-    await store.create(place.request({ image, id: 'whole' }))
-    for (let wait = 0; wait < 40; wait += 4) {
-      const signal = AbortSignal.timeout(wait)
-      const result = await store.create(place.request({ image, id: 'b1', signal })).catch((error) => error)
-      if ('bundle' in result) await store.delete('b1')
-      else expect(result).toMatchObject({ code: 'aborted', exitStatus: 130 })
-      expect(place.contents()).toEqual({ ...EMPTY, bundles: ['whole'], records: ['whole.json'] })
+    it('removes what a killed create left in its place', async () => {
+      mkdirSync(`${place.store}/bundles/b1/rootfs/left/over`, { recursive: true })
+      symlinkSync('/etc', `${place.store}/bundles/b1/rootfs/etc`)
+      const { rootfs } = await store.create(place.request())
+      expect(existsSync(`${rootfs}/left`)).toBe(false)
+      expect(lstatSync(`${rootfs}/etc`).isDirectory()).toBe(true)
+    })
+
+    it.skipIf(AS_ROOT)(
+      'without root refuses owners that it cannot give (needs another user than root)',
+      async () => {
+        const image = place.image([layer().file('a', 'a', { uid: 4242 })])
+        await expect(store.create(place.request({ image, ignoreOwnership: false }))).rejects.toMatchObject({
+          code: 'ownership-unsupported',
+        })
+        expect(place.contents()).toEqual(EMPTY)
+      },
+    )
+
+    it('ends when it is aborted, at any time, and leaves nothing', async () => {
+      const many = layer()
+      for (let i = 0; i < 400; i++) many.file(`f${i}`, Buffer.alloc(20_000, `${i} `))
+      const image = place.image([many])
+      await store.create(place.request({ image, id: 'whole' }))
+      for (let wait = 0; wait < 40; wait += 4) {
+        const signal = AbortSignal.timeout(wait)
+        const result = await store.create(place.request({ image, id: 'b1', signal })).catch((error) => error)
+        if ('bundle' in result) await store.delete('b1')
+        else expect(result).toMatchObject({ code: 'aborted', exitStatus: 130 })
+        expect(place.contents()).toEqual({ ...EMPTY, bundles: ['whole'], records: ['whole.json'] })
+      }
+    })
+  })
+
+  describe('delete', () => {
+    it('removes all of a bundle, and says whether there was one', async () => {
+      const { rootfs, bundle } = await store.create(place.request())
+      mkdirSync(`${rootfs}/closed`, { mode: 0 })
+      expect(await store.delete('b1')).toEqual({ id: 'b1', existed: true })
+      expect(existsSync(bundle)).toBe(false)
+      expect(await store.delete('b1')).toEqual({ id: 'b1', existed: false })
+      expect(place.contents()).toEqual(EMPTY)
+    })
+
+    it('finishes what a killed delete or create left', async () => {
+      mkdirSync(`${place.store}/bundles/b1/rootfs`, { recursive: true })
+      expect(await store.delete('b1')).toEqual({ id: 'b1', existed: false })
+      expect(place.contents()).toEqual(EMPTY)
+    })
+
+    it('never follows a link out of a bundle', async () => {
+      const { rootfs } = await store.create(place.request())
+      mkdirSync(`${place.directory}/outside`)
+      writeFileSync(`${place.directory}/outside/kept`, 'kept')
+      symlinkSync(`${place.directory}/outside`, `${rootfs}/way`)
+      await store.delete('b1')
+      expect(readFileSync(`${place.directory}/outside/kept`, 'utf8')).toBe('kept')
+    })
+
+    it('refuses what is no id', async () => {
+      await expect(store.delete('../records')).rejects.toMatchObject({ code: 'id-invalid' })
+    })
+  })
+
+  describe('list and stats', () => {
+    it('show whole bundles only, by id', async () => {
+      const image = place.image()
+      for (const id of ['b', 'a', 'c']) await store.create(place.request({ image, id }))
+      mkdirSync(`${place.store}/bundles/half`)
+      expect((await store.list()).map((bundle) => bundle.id)).toEqual(['a', 'b', 'c'])
+      const [first] = await store.list()
+      expect(first).toMatchObject({
+        bundle: `${place.store}/bundles/a`,
+        driver,
+        createdAt: expect.stringMatching(/^\d{4}-.*Z$/),
+      })
+    })
+
+    it('report a damaged record and show the rest', async () => {
+      await store.create(place.request())
+      writeFileSync(`${place.store}/records/bad.json`, '{"format":1')
+      const events: GrootEvent[] = []
+      const list = await store.list({ onEvent: (event) => void events.push(event) })
+      expect(list.map((bundle) => bundle.id)).toEqual(['b1'])
+      expect(events).toMatchObject([{ kind: 'warning', code: 'record-damaged', facts: { id: 'bad' } }])
+    })
+
+    it("give GrootFS's shape, and count what was written", async () => {
+      const { rootfs } = await store.create(place.request())
+      const before = (await store.stats('b1')).disk_usage
+      writeFileSync(`${rootfs}/written`, Buffer.alloc(1 << 20, 'x'))
+      const after = (await store.stats('b1')).disk_usage
+      expect(Object.keys(after)).toEqual(['total_bytes_used', 'exclusive_bytes_used'])
+      expect(before.total_bytes_used).toBeGreaterThanOrEqual(200_000)
+      expect(after.exclusive_bytes_used - before.exclusive_bytes_used).toBeGreaterThanOrEqual(1 << 20)
+    })
+
+    it('say that there is no such bundle', async () => {
+      await expect(store.stats('b1')).rejects.toMatchObject({ code: 'bundle-missing', exitStatus: 13 })
+    })
+  })
+
+  describe('check', () => {
+    const objectPath = () => {
+      const prefix = readdirSync(`${place.store}/objects`)[0]!
+      return `${place.store}/objects/${prefix}/${readdirSync(`${place.store}/objects/${prefix}`)[0]}`
     }
-  })
-})
+    const flip = (path: string) => {
+      const bytes = readFileSync(path)
+      bytes[bytes.length >> 1]! ^= 1
+      chmodSync(path, 0o644)
+      writeFileSync(path, bytes)
+    }
 
-describe('delete', () => {
-  it('removes all of a bundle, and says whether there was one', async () => {
-    const { rootfs, bundle } = await store.create(place.request())
-    mkdirSync(`${rootfs}/closed`, { mode: 0 })
-    expect(await store.delete('b1')).toEqual({ id: 'b1', existed: true })
-    expect(existsSync(bundle)).toBe(false)
-    expect(await store.delete('b1')).toEqual({ id: 'b1', existed: false })
-    expect(place.contents()).toEqual(EMPTY)
-  })
-
-  it('finishes what a killed delete or create left', async () => {
-    mkdirSync(`${place.store}/bundles/b1/rootfs`, { recursive: true })
-    expect(await store.delete('b1')).toEqual({ id: 'b1', existed: false })
-    expect(place.contents()).toEqual(EMPTY)
-  })
-
-  it('never follows a link out of a bundle', async () => {
-    const { rootfs } = await store.create(place.request())
-    mkdirSync(`${place.directory}/outside`)
-    writeFileSync(`${place.directory}/outside/kept`, 'kept')
-    symlinkSync(`${place.directory}/outside`, `${rootfs}/way`)
-    await store.delete('b1')
-    expect(readFileSync(`${place.directory}/outside/kept`, 'utf8')).toBe('kept')
-  })
-
-  it('refuses what is no id', async () => {
-    await expect(store.delete('../records')).rejects.toMatchObject({ code: 'id-invalid' })
-  })
-})
-
-describe('list and stats', () => {
-  it('show whole bundles only, by id', async () => {
-    const image = place.image()
-    for (const id of ['b', 'a', 'c']) await store.create(place.request({ image, id }))
-    mkdirSync(`${place.store}/bundles/half`)
-    expect((await store.list()).map((bundle) => bundle.id)).toEqual(['a', 'b', 'c'])
-    const [first] = await store.list()
-    expect(first).toMatchObject({
-      bundle: `${place.store}/bundles/a`,
-      driver: 'vfs',
-      createdAt: expect.stringMatching(/^\d{4}-.*Z$/),
+    it('finds nothing wrong in a good store, and says what it read', async () => {
+      await store.create(place.request())
+      expect(await store.check()).toMatchObject({
+        objects: 1,
+        layers: 1,
+        images: 2,
+        bundles: 1,
+        problems: [],
+      })
     })
-  })
 
-  it('report a damaged record and show the rest', async () => {
-    await store.create(place.request())
-    writeFileSync(`${place.store}/records/bad.json`, '{"format":1')
-    const events: GrootEvent[] = []
-    const list = await store.list({ onEvent: (event) => void events.push(event) })
-    expect(list.map((bundle) => bundle.id)).toEqual(['b1'])
-    expect(events).toMatchObject([{ kind: 'warning', code: 'record-damaged', facts: { id: 'bad' } }])
-  })
+    it('finds a flipped bit in an object, and in each layer that needs it', async () => {
+      await store.create(place.request())
+      flip(objectPath())
+      const { problems } = await store.check()
+      expect(problems.map(({ what, code }) => `${what} ${code}`)).toEqual([
+        'layer diff-id-mismatch',
+        'object object-damaged',
+      ])
+    })
 
-  it("give GrootFS's shape, and count what was written", async () => {
-    const { rootfs } = await store.create(place.request())
-    const before = (await store.stats('b1')).disk_usage
-    writeFileSync(`${rootfs}/written`, Buffer.alloc(1 << 20, 'x'))
-    const after = (await store.stats('b1')).disk_usage
-    expect(Object.keys(after)).toEqual(['total_bytes_used', 'exclusive_bytes_used'])
-    expect(before.total_bytes_used).toBeGreaterThanOrEqual(200_000)
-    expect(after.exclusive_bytes_used - before.exclusive_bytes_used).toBeGreaterThanOrEqual(1 << 20)
-  })
+    it('finds a flipped bit in a layer record', async () => {
+      await store.create(place.request())
+      flip(`${place.store}/layers/${readdirSync(`${place.store}/layers`)[0]}`)
+      expect((await store.check()).problems).toMatchObject([{ what: 'layer', code: 'layer-damaged' }])
+    })
 
-  it('say that there is no such bundle', async () => {
-    await expect(store.stats('b1')).rejects.toMatchObject({ code: 'bundle-missing', exitStatus: 13 })
-  })
-})
-
-describe('check', () => {
-  const objectPath = () => {
-    const prefix = readdirSync(`${place.store}/objects`)[0]!
-    return `${place.store}/objects/${prefix}/${readdirSync(`${place.store}/objects/${prefix}`)[0]}`
-  }
-  const flip = (path: string) => {
-    const bytes = readFileSync(path)
-    bytes[bytes.length >> 1]! ^= 1
-    chmodSync(path, 0o644)
-    writeFileSync(path, bytes)
-  }
-
-  it('finds nothing wrong in a good store, and says what it read', async () => {
-    await store.create(place.request())
-    expect(await store.check()).toMatchObject({ objects: 1, layers: 1, images: 2, bundles: 1, problems: [] })
-  })
-
-  it('finds a flipped bit in an object, and in each layer that needs it', async () => {
-    await store.create(place.request())
-    flip(objectPath())
-    const { problems } = await store.check()
-    expect(problems.map(({ what, code }) => `${what} ${code}`)).toEqual([
-      'layer diff-id-mismatch',
-      'object object-damaged',
-    ])
-  })
-
-  it('finds a flipped bit in a layer record', async () => {
-    await store.create(place.request())
-    flip(`${place.store}/layers/${readdirSync(`${place.store}/layers`)[0]}`)
-    expect((await store.check()).problems).toMatchObject([{ what: 'layer', code: 'layer-damaged' }])
-  })
-
-  it('finds a missing object, an altered document, an altered image.json, a missing rootfs, an orphan and a stray file', async () => {
-    const { bundle } = await store.create(place.request())
-    const image = place.image([sampleLayer().file('other', Buffer.alloc(1000, 'o'))])
-    await store.create(place.request({ image, id: 'b2' }))
-    writeFileSync(`${bundle}/image.json`, '{}')
-    mkdirSync(`${place.store}/bundles/orphan`)
-    writeFileSync(`${place.store}/layers/stray`, '')
-    writeFileSync(`${place.store}/records/bad.json`, '')
-    const found = (await store.check()).problems.map(({ what, code, name }) => `${what} ${code} ${name}`)
-    expect(found).toEqual([
-      'bundle bundle-altered b1',
-      'bundle record-damaged bad',
-      'bundle bundle-orphan orphan',
-      'layer stray-file stray',
-    ])
-    expect((await store.list()).map((each) => each.id)).toEqual(['b1', 'b2'])
+    it('finds a missing object, an altered document, an altered image.json, a missing rootfs, an orphan and a stray file', async () => {
+      const { bundle } = await store.create(place.request())
+      const image = place.image([sampleLayer().file('other', Buffer.alloc(1000, 'o'))])
+      await store.create(place.request({ image, id: 'b2' }))
+      writeFileSync(`${bundle}/image.json`, '{}')
+      mkdirSync(`${place.store}/bundles/orphan`)
+      writeFileSync(`${place.store}/layers/stray`, '')
+      writeFileSync(`${place.store}/records/bad.json`, '')
+      const found = (await store.check()).problems.map(({ what, code, name }) => `${what} ${code} ${name}`)
+      expect(found).toEqual([
+        'bundle bundle-altered b1',
+        'bundle record-damaged bad',
+        'bundle bundle-orphan orphan',
+        'layer stray-file stray',
+      ])
+      expect((await store.list()).map((each) => each.id)).toEqual(['b1', 'b2'])
+    })
   })
 })

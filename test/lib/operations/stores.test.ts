@@ -11,6 +11,7 @@ import {
 } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { deleteStore, initStore, openStore } from '../../../lib/index.js'
+import { DRIVERS } from '../../support/mounts.js'
 import { AS_ROOT, Place } from './testing.js'
 
 let place: Place
@@ -19,6 +20,8 @@ beforeEach(() => {
 })
 afterEach(() => place.remove())
 
+/** Root gets the overlay driver where it works, and all whom these tests run for can mount. */
+const DEFAULT_DRIVER = DRIVERS.at(-1)!
 const open = (change = {}) => openStore({ path: place.store, thread: 'caller', ...change })
 
 describe('a store', () => {
@@ -28,7 +31,7 @@ describe('a store', () => {
     const id = idOf()
     await first.close()
     const second = await open()
-    expect([second.path, second.driver, idOf()]).toEqual([place.store, 'vfs', id])
+    expect([second.path, second.driver, idOf()]).toEqual([place.store, DEFAULT_DRIVER, id])
     await second.close()
   })
 
@@ -69,7 +72,7 @@ describe('a store', () => {
   it('is not made twice', async () => {
     expect(await initStore({ path: place.store })).toMatchObject({
       path: place.store,
-      driver: 'vfs',
+      driver: DEFAULT_DRIVER,
       notes: expect.any(Array),
     })
     await expect(initStore({ path: place.store })).rejects.toMatchObject({ code: 'store-exists' })
@@ -132,7 +135,7 @@ describe('a store', () => {
     await initStore({ path: place.store })
     await expect(open({ driver: 'other' })).rejects.toMatchObject({
       code: 'store-driver',
-      facts: { asked: 'other', found: 'vfs' },
+      facts: { asked: 'other', found: DEFAULT_DRIVER },
     })
   })
 

@@ -1,12 +1,13 @@
 /**
  * What the tests of operations share: a directory with an image layout and a store in it.
  */
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { CreateRequest } from '../../../lib/index.js'
 import { type LayerBuilder, layer } from '../../../lib/testkit/layer.js'
 import { writeLayout } from '../../images/layout.js'
+import { removeScratch } from '../../support/mounts.js'
 
 export const AS_ROOT = process.geteuid?.() === 0
 
@@ -37,7 +38,7 @@ export class Place {
   }
 
   remove(): void {
-    rmSync(this.directory, { recursive: true })
+    removeScratch(this.directory)
   }
 }
 

@@ -7,6 +7,7 @@ import { sha256 } from '../../../lib/digest.js'
 import type { GrootError } from '../../../lib/errors.js'
 import { OCI_CONFIG, OCI_LAYER, OCI_MANIFEST } from '../../../lib/image/media-types.js'
 import { parsePlatform } from '../../../lib/image/platform.js'
+import { plainHosts } from '../../../lib/registry/hosts.js'
 import { openSource } from '../../../lib/sources/open.js'
 import type { ResolvedImage } from '../../../lib/sources/source.js'
 import { layer } from '../../../lib/testkit/index.js'
@@ -218,5 +219,28 @@ describe('a name that means nothing', () => {
 
   it.each(['', 'http://h.example/x', 'docker://h.example/X'])('is no reference: %j', async (image) => {
     expect(await failure(openSource(image, context, options))).toMatchObject({ code: 'reference-invalid' })
+  })
+})
+
+describe('an alias', () => {
+  it('is asked for where a name is neither a path nor has a host, and not before', async () => {
+    await using registry = await startRegistry()
+    registry.putImage([tar], { tag: 'v1' })
+    await writeFile(at('there'), tar)
+    const asked: string[] = []
+    const hosts = async () => ({
+      ...plainHosts({ insecureRegistries: [] }),
+      expandAlias: async (text: string) => {
+        asked.push(text)
+        return text === 'my-app:v1' ? `docker://${registry.host}/${REPOSITORY}:v1` : null
+      },
+    })
+    const open = (image: string) => openSource(image, context, { ...options, hosts })
+    await using source = await open('my-app:v1')
+    expect((await source.resolve(request)).reference).toBe(`docker://${registry.host}/${REPOSITORY}:v1`)
+    expect((await failure(open('other'))).code).toBe('reference-ambiguous')
+    expect((await failure(open('gone.tar'))).code).toBe('file-missing')
+    await (await open(at('there')))[Symbol.asyncDispose]()
+    expect(asked).toEqual(['my-app:v1', 'other'])
   })
 })

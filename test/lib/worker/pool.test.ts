@@ -1,13 +1,15 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type DiffId, sha256 } from '../../../lib/digest.js'
-import { RegistryError } from '../../../lib/errors.js'
+import { BusyError, RegistryError } from '../../../lib/errors.js'
+import type { IngestResult } from '../../../lib/layer/ingest.js'
 import { DEFAULT_LIMITS } from '../../../lib/layer/limits.js'
+import { readGeneration } from '../../../lib/store/generation.js'
 import { layer } from '../../../lib/testkit/layer.js'
 import type { IngestJob } from '../../../lib/worker/jobs.js'
-import { WorkerPool } from '../../../lib/worker/pool.js'
+import { type RunOptions, WorkerPool } from '../../../lib/worker/pool.js'
 
 let directory: string
 let pool: WorkerPool
@@ -34,12 +36,30 @@ function job(tar: Uint8Array, name: string): IngestJob {
       objects: `${directory}/objects`,
       record: `${directory}/layers/${name}`,
       staging: `${directory}/staging-${name}`,
+      announced: `${directory}/announced-${name}`,
+      generation: `${directory}/generation`,
+      reuse: true,
       limits: DEFAULT_LIMITS,
     },
   }
 }
 
 const signal = new AbortController().signal
+
+/** Runs an ingest that announces its record as the operations do, without the lock. */
+function run(
+  on: WorkerPool,
+  ingest: IngestJob,
+  options: Omit<RunOptions, 'announce'>,
+): Promise<IngestResult | null> {
+  const { staging, announced, generation } = ingest.request
+  const announce = async () => {
+    renameSync(`${staging}/record`, announced)
+    return readGeneration(generation)
+  }
+  return on.run(ingest, { announce, ...options })
+}
+
 const tar = (name: string, bytes = 100_000) => layer().file(name, Buffer.alloc(bytes, name)).build()
 
 async function* stream(bytes: Uint8Array, chunk = 64 * 1024): AsyncGenerator<Uint8Array> {
@@ -50,9 +70,9 @@ describe('the pool of ingest threads', () => {
   it('runs more jobs than it has threads', async () => {
     const names = Array.from({ length: 7 }, (_, i) => `layer${i}`)
     const results = await Promise.all(
-      names.map((name) => pool.run(job(tar(name), name), { signal, stream: stream(tar(name)) })),
+      names.map((name) => run(pool, job(tar(name), name), { signal, stream: stream(tar(name)) })),
     )
-    expect(results.map((result) => result.newObjects)).toEqual(names.map(() => 1))
+    expect(results.map((result) => result?.newObjects)).toEqual(names.map(() => 1))
     expect(readdirSync(`${directory}/layers`).sort()).toEqual(names)
   })
 
@@ -68,7 +88,7 @@ describe('the pool of ingest threads', () => {
         yield chunk
       }
     })()
-    await pool.run(job(whole, 'big'), {
+    await run(pool, job(whole, 'big'), {
       signal,
       stream: watched,
       onProgress: (bytes) => {
@@ -84,13 +104,13 @@ describe('the pool of ingest threads', () => {
       yield tar('a').subarray(0, 1000)
       throw new RegistryError('blob-cut', 'Cannot read blob', { facts: { at: 1000 }, temporary: true })
     })()
-    await expect(pool.run(job(tar('a'), 'a'), { signal, stream: broken })).rejects.toMatchObject({
+    await expect(run(pool, job(tar('a'), 'a'), { signal, stream: broken })).rejects.toMatchObject({
       code: 'blob-cut',
       facts: { at: 1000 },
       temporary: true,
     })
-    const again = await pool.run(job(tar('a'), 'b'), { signal, stream: stream(tar('a')) })
-    expect(again.newObjects).toBe(1)
+    const again = await run(pool, job(tar('a'), 'b'), { signal, stream: stream(tar('a')) })
+    expect(again?.newObjects).toBe(1)
   })
 
   it('stops asking a stream when the job has failed, and says so to who waits for it', async () => {
@@ -99,15 +119,23 @@ describe('the pool of ingest threads', () => {
       yield Buffer.alloc(1_000_000, 'longer than was said')
       while (!over) await new Promise((resolve) => setTimeout(resolve, 5))
     })()
-    const run = pool.run(job(tar('a'), 'a'), {
+    const running = run(pool, job(tar('a'), 'a'), {
       signal,
       stream: endless,
       onStreamOver: () => {
         over = true
       },
     })
-    await expect(run).rejects.toMatchObject({ code: 'size-mismatch' })
+    await expect(running).rejects.toMatchObject({ code: 'size-mismatch' })
     expect(over).toBe(true)
+  })
+
+  it('fails with the error of whoever was to announce the record, and publishes nothing', async () => {
+    const busy = new BusyError('lock-timeout', 'Cannot take lock "gc"', { facts: { lock: 'gc' } })
+    const announce = () => Promise.reject(busy)
+    const running = pool.run(job(tar('a'), 'a'), { signal, stream: stream(tar('a')), announce })
+    await expect(running).rejects.toMatchObject({ code: 'lock-timeout', facts: { lock: 'gc' } })
+    expect([readdirSync(`${directory}/layers`), readdirSync(`${directory}/objects`)]).toEqual([[], []])
   })
 
   it('ends a job that waits for a stream when it is aborted', async () => {
@@ -116,9 +144,9 @@ describe('the pool of ingest threads', () => {
       yield tar('a').subarray(0, 1000)
       await new Promise((resolve) => controller.signal.addEventListener('abort', resolve))
     })()
-    const run = pool.run(job(tar('a'), 'a'), { signal: controller.signal, stream: stalled })
+    const running = run(pool, job(tar('a'), 'a'), { signal: controller.signal, stream: stalled })
     setTimeout(() => controller.abort(), 50)
-    await expect(run).rejects.toMatchObject({ code: 'aborted', exitStatus: 130 })
+    await expect(running).rejects.toMatchObject({ code: 'aborted', exitStatus: 130 })
     expect(readdirSync(`${directory}/layers`)).toEqual([])
   })
 
@@ -133,12 +161,12 @@ describe('the pool of ingest threads', () => {
         })
         yield tar('a')
       })()
-      const first = one.run(job(tar('a'), 'a'), { signal, stream: held })
-      const second = one.run(job(tar('b'), 'b'), { signal: controller.signal, stream: stream(tar('b')) })
+      const first = run(one, job(tar('a'), 'a'), { signal, stream: held })
+      const second = run(one, job(tar('b'), 'b'), { signal: controller.signal, stream: stream(tar('b')) })
       controller.abort()
       await expect(second).rejects.toMatchObject({ code: 'aborted' })
       release()
-      expect((await first).newObjects).toBe(1)
+      expect((await first)?.newObjects).toBe(1)
     } finally {
       await one.close()
     }

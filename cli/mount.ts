@@ -1,0 +1,43 @@
+/**
+ * groot mount and groot unmount: each bundle for itself, so that one that fails does not keep the others.
+ */
+import { type GrootStore, throwIfAborted, UsageError } from '../lib/index.js'
+import { answer, callOptions, checkId, type Verb, type VerbContext, withExistingStore } from './verb.js'
+
+export const mount: Verb = (context) => forEach(context, 'mount')
+
+export const unmount: Verb = (context) => forEach(context, 'unmount')
+
+async function forEach(context: VerbContext, verb: 'mount' | 'unmount') {
+  const { options, operands } = context
+  for (const id of operands) checkId(id)
+  if (operands.length > 0 === (options.all ?? false)) {
+    const found = operands.length > 0 ? 'both were given' : 'neither was given'
+    throw new UsageError('usage-invalid', `Cannot ${verb}: ids or --all are needed, ${found}`, {
+      facts: { option: 'all' },
+    })
+  }
+  let exitStatus = 0
+  await withExistingStore(context, async (store) => {
+    const ids = options.all ? await allIds(store, context) : new Set(operands)
+    for (const id of ids) {
+      throwIfAborted(context.signal)
+      try {
+        const { changed } = await store[verb](id, callOptions(context))
+        const message = changed
+          ? `The rootfs of "${id}" is ${verb}ed`
+          : `There was nothing to ${verb} for "${id}"`
+        context.log.note('info', { code: `${verb}ed`, message, facts: { id, changed } })
+      } catch (error) {
+        exitStatus ||= context.report(error)
+      }
+    }
+  })
+  return answer('', exitStatus)
+}
+
+/** Bundles whose mounts their runtimes make have nothing to mount here. */
+async function allIds(store: GrootStore, context: VerbContext): Promise<string[]> {
+  const bundles = await store.list(callOptions(context))
+  return bundles.filter(({ mounts }) => mounts.length === 0).map(({ id }) => id)
+}

@@ -1,0 +1,185 @@
+/**
+ * The base of an image: its tree merged and digested once, and prepared by drivers that share bases.
+ */
+import { readFileSync } from 'node:fs'
+import { byteString } from '../bytes.js'
+import { parseDump } from '../composefs/dump-parse.js'
+import { writeDump } from '../composefs/dump-write.js'
+import { composefsFromTree, treeFromComposefs } from '../composefs/tree.js'
+import { TreeImage } from '../composefs/tree-image.js'
+import type { DiffId, VerityDigest } from '../digest.js'
+import { ImageError, isGrootError } from '../errors.js'
+import type { EventSink } from '../events.js'
+import type { ImageConfig } from '../image/config.js'
+import { planVolumes, type Volume, volumeTree } from '../image/volumes.js'
+import type { LayerLimits } from '../layer/limits.js'
+import type { LockRequest } from '../locks/locks.js'
+import { baseIdOf } from '../store/base-id.js'
+import { type BaseRecord, type RecordedFile, readBase, writeBase } from '../store/bases.js'
+import type { ObjectReader } from '../store/objects.js'
+import { findInode } from '../tree/find.js'
+import type { Tree } from '../tree/model.js'
+import { mergeImage } from './layers.js'
+import type { OpenedStore } from './opened-store.js'
+
+export interface BaseContext {
+  readonly limits: LayerLimits
+  readonly events: EventSink
+  readonly signal: AbortSignal
+  readonly locking: LockRequest
+}
+
+export interface ReadyBase {
+  readonly record: BaseRecord
+  /** The tree: merged when it is first asked for, unless making the base needed it. */
+  tree(): Tree
+  /** What a volume begins with; without the whole tree where that was recorded. */
+  volume(volume: Volume): Tree
+}
+
+/**
+ * The base of layers that are all in the store, made if there is none.
+ *
+ * @param config of the image that wants it, whose volumes a new base remembers
+ * @throws {ImageError} when the layers do not fit on each other, or `composefs-refused`
+ */
+export async function ensureBase(
+  store: OpenedStore,
+  layers: readonly DiffId[],
+  config: ImageConfig | null,
+  context: BaseContext,
+): Promise<ReadyBase> {
+  const tree = once(() => mergeImage(store, layers, context.limits, context.events))
+  const known = knownBase(store, layers, context.events)
+  if (known !== null) return readyBase(known, tree)
+  await using _lock = await store.locks.base(baseIdOf(layers), context.locking)
+  // Again, now that nobody else is making it: who held the lock may have.
+  const made = knownBase(store, layers, context.events)
+  return readyBase(made ?? (await makeBase(store, layers, config, tree(), context)), tree)
+}
+
+function readyBase(record: BaseRecord, tree: () => Tree): ReadyBase {
+  const volume = (wanted: Volume): Tree => {
+    const dump = record.volumes.get(wanted.destination)
+    return dump === undefined ? volumeTree(tree(), wanted) : treeFromComposefs(parseDump(Buffer.from(dump)))
+  }
+  return { record, tree, volume }
+}
+
+/** What small volumes begin with, as dumps: most are empty, and a create should not merge a tree to learn that. */
+function recordVolumes(config: ImageConfig | null, tree: Tree): Map<string, string> {
+  const recorded = new Map<string, string>()
+  for (const volume of config === null ? [] : planVolumes(config)) {
+    const begins = volumeTree(tree, volume)
+    if (begins.root.children.size > 0) continue
+    recorded.set(volume.destination, [...writeDump(composefsFromTree(begins))].join(''))
+  }
+  return recorded
+}
+
+/** The digest of a tree whose base may not be there; makes nothing. */
+export function digestOfLayers(
+  store: OpenedStore,
+  layers: readonly DiffId[],
+  context: Pick<BaseContext, 'limits' | 'events'>,
+): VerityDigest {
+  const known = knownBase(store, layers, context.events)
+  if (known !== null) return known.digest
+  return new TreeImage(mergeImage(store, layers, context.limits, context.events)).digest()
+}
+
+/** What is recorded can be made again, so a record that cannot be read counts as none. */
+function knownBase({ layout }: OpenedStore, layers: readonly DiffId[], events: EventSink): BaseRecord | null {
+  const id = baseIdOf(layers)
+  try {
+    return readBase(layout, id)
+  } catch (error) {
+    if (!isGrootError(error) || error.code !== 'record-damaged') throw error
+    events({
+      kind: 'warning',
+      code: 'record-damaged',
+      message: `${error.message}; the base is made again`,
+      facts: { base: id },
+    })
+    return null
+  }
+}
+
+async function makeBase(
+  { layout, driver, objects }: OpenedStore,
+  layers: readonly DiffId[],
+  config: ImageConfig | null,
+  tree: Tree,
+  { events, signal }: BaseContext,
+): Promise<BaseRecord> {
+  const id = baseIdOf(layers)
+  const image = new TreeImage(tree)
+  const volumes = recordVolumes(config, tree)
+  const accounts = { passwd: accountFile(tree, 'passwd'), group: accountFile(tree, 'group') }
+  let bytes = 0
+  if (driver.traits.bases) {
+    try {
+      bytes = (await driver.prepare({ id, tree, image, objects, near: null }, signal)).bytes
+    } catch (error) {
+      // Half a base is of no use; what cannot be removed now, the next prepare or clean removes.
+      await driver.removeBase(id).catch(() => {})
+      throw error
+    }
+  }
+  const record: BaseRecord = {
+    format: 1,
+    id,
+    createdAt: new Date().toISOString(),
+    digest: image.digest(),
+    layers,
+    bytes,
+    accounts,
+    volumes,
+  }
+  // commit point: the base record
+  writeBase(layout, record)
+  events({ kind: 'base-ready', id, digest: record.digest, bytes })
+  return record
+}
+
+const MAX_ACCOUNT_FILE_BYTES = 1024 * 1024
+
+/** Where the bytes of an account file are; null when the tree has no such file. */
+function accountFile(tree: Tree, name: 'passwd' | 'group'): RecordedFile | null {
+  const found = findInode(tree, byteString(`/etc/${name}`))
+  if (found?.kind !== 'file') return null
+  switch (found.content.kind) {
+    case 'empty':
+      return { kind: 'inline', base64: '' }
+    case 'inline':
+      return { kind: 'inline', base64: Buffer.from(found.content.bytes).toString('base64') }
+    case 'object':
+      return { kind: 'object', digest: found.content.digest, size: found.size }
+    default:
+      return found.content satisfies never
+  }
+}
+
+/** The bytes of a recorded account file. @throws {ImageError} `limit-exceeded` */
+export function readAccountFile(
+  file: RecordedFile | null,
+  name: 'passwd' | 'group',
+  objects: ObjectReader,
+): Uint8Array | null {
+  if (file === null) return null
+  if (file.kind === 'inline') return Buffer.from(file.base64, 'base64')
+  if (file.size <= MAX_ACCOUNT_FILE_BYTES) return readFileSync(objects.path(file.digest))
+  throw new ImageError(
+    'limit-exceeded',
+    `Cannot read /etc/${name} of the image: it has ${file.size} bytes, at most ${MAX_ACCOUNT_FILE_BYTES} are read`,
+    { facts: { path: `/etc/${name}`, bytes: file.size, limit: MAX_ACCOUNT_FILE_BYTES } },
+  )
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | null = null
+  return () => {
+    made ??= { value: make() }
+    return made.value
+  }
+}

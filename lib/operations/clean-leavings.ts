@@ -1,0 +1,254 @@
+/**
+ * Leavings: what killed processes left in a store. Each is found without a lock, and removed under the lock that its owner
+ * would hold, after another look.
+ */
+import type { Driver } from '../driver/contract.js'
+import { isGrootError } from '../errors.js'
+import { diskUsageInSlices } from '../linux/disk-usage.js'
+import { removeTreeInSlices } from '../linux/remove-tree.js'
+import type { Lock } from '../locks/locks.js'
+import type { BaseId } from '../store/base-id.js'
+import { BUNDLE_ID, type BundleId } from '../store/bundle-id.js'
+import { leaseOfAnnounced, listAnnounced } from '../store/publishing.js'
+import { namesIn, statOf } from '../store/record-watch.js'
+import { isTemporaryName, removeIfThere } from '../store/records.js'
+import { bundleOfTrashed } from '../store/trash.js'
+import type { CleanedKind } from './api.js'
+import type { CleanJob } from './clean-job.js'
+import { removeLeavings as removeBundleLeavings } from './delete.js'
+
+export interface Leaving {
+  readonly what: CleanedKind
+  readonly name: string
+  readonly bytes: number
+  /** @returns false when it is no leaving any more, or somebody is busy with it */
+  remove(): Promise<boolean>
+}
+
+/** Finds them all. What is in use by a living process is none. */
+export async function findLeavings(job: CleanJob): Promise<Leaving[]> {
+  const held = new Set((await job.store.locks.holders()).map(({ name }) => name))
+  const found: Leaving[] = []
+  for (const find of [deadLeases, orphanBundles, orphanBases, trash, temporaryFiles]) {
+    try {
+      found.push(...(await find(job, held)))
+    } catch (error) {
+      job.failed('store', job.store.layout.root, error)
+    }
+  }
+  return found
+}
+
+/** Removes them, each for itself. */
+export async function removeLeavings(job: CleanJob, leavings: readonly Leaving[]): Promise<void> {
+  for (const { what, name, bytes, remove } of leavings) {
+    if (job.isOver()) return
+    if (job.dryRun) {
+      job.removed({ what, name, bytes })
+      continue
+    }
+    try {
+      if (await remove()) job.removed({ what, name, bytes })
+    } catch (error) {
+      job.failed(what, name, error)
+    }
+  }
+  if (job.dryRun) return
+  try {
+    await job.store.locks.removeLeftovers()
+  } catch (error) {
+    job.failed('store', job.store.layout.locks, error)
+  }
+}
+
+/** Records, staging directories and announced layers by lease; a lease lives as long as its lock is held. */
+async function deadLeases(job: CleanJob, held: ReadonlySet<string>): Promise<Leaving[]> {
+  const { layout, locks } = job.store
+  const records = namesIn(layout.leases).filter((name) => name.endsWith('.json') && !isTemporaryName(name))
+  const ids = new Set([
+    ...records.map((name) => name.slice(0, -'.json'.length)),
+    ...namesIn(layout.staging),
+    ...listAnnounced(layout).map(leaseOfAnnounced),
+  ])
+  const found: Leaving[] = []
+  for (const id of [...ids].sort()) {
+    if (held.has(`lease/${id}`) || isUnreadable(job, 'lease', `${layout.staging}/${id}`)) continue
+    const record = `${layout.leases}/${id}.json`
+    const staging = `${layout.staging}/${id}`
+    const announced = () =>
+      listAnnounced(layout)
+        .filter((name) => leaseOfAnnounced(name) === id)
+        .map((name) => `${layout.publishing}/${name}`)
+    found.push({
+      what: 'lease',
+      name: id,
+      bytes: await bytesOf([record, staging, ...announced()], job.signal),
+      remove: async () => {
+        await using lock = await locks.tryLease(id)
+        if (lock === null) return false
+        await removeTreeInSlices(staging, job.signal)
+        for (const path of announced()) await removeTreeInSlices(path, job.signal)
+        await removeTreeInSlices(record, job.signal)
+        return true
+      },
+    })
+  }
+  return found
+}
+
+/** Directories of bundles, and what the driver has of them, without a record: a create or a delete did not finish. */
+async function orphanBundles(job: CleanJob, held: ReadonlySet<string>): Promise<Leaving[]> {
+  const { layout, locks } = job.store
+  const ids = new Set<BundleId>()
+  for (const name of namesIn(layout.bundles)) {
+    if (BUNDLE_ID.test(name)) ids.add(name as BundleId)
+    else stray(job, 'bundle', `${layout.bundles}/${name}`)
+  }
+  const driver = driverOf(job)
+  if (driver !== null) for (const id of await listed(job, () => driver.listBundles())) ids.add(id)
+  const found: Leaving[] = []
+  for (const id of [...ids].sort()) {
+    if (held.has(`bundle/${id}`) || statOf(layout.record(id)) !== null) continue
+    found.push({
+      what: 'bundle',
+      name: id,
+      bytes: await bytesOf([layout.bundle(id)], job.signal),
+      remove: async () => {
+        await using lock = await ifFree(locks.bundle(id, { timeoutMs: 0, signal: job.signal }))
+        if (lock === null || statOf(layout.record(id)) !== null) return false
+        await removeBundleLeavings(job.store, id)
+        for (const name of namesIn(layout.trash)) {
+          if (bundleOfTrashed(name) === id) removeIfThere(`${layout.trash}/${name}`)
+        }
+        return true
+      },
+    })
+  }
+  return found
+}
+
+/** What the driver has for bases that have no record. */
+async function orphanBases(job: CleanJob, held: ReadonlySet<string>): Promise<Leaving[]> {
+  const { layout, locks } = job.store
+  const driver = driverOf(job)
+  if (driver === null) return []
+  const found: Leaving[] = []
+  for (const id of await listed<BaseId>(job, () => driver.listBases())) {
+    if (held.has(`base/${id}`) || statOf(layout.base(id)) !== null) continue
+    found.push({
+      what: 'base-data',
+      name: id,
+      bytes: 0, // where its bytes are only the driver knows
+      remove: async () => {
+        await using lock = await ifFree(locks.base(id, { timeoutMs: 0, signal: job.signal }))
+        if (lock === null || statOf(layout.base(id)) !== null) return false
+        await driver.removeBase(id)
+        return true
+      },
+    })
+  }
+  return found
+}
+
+/** All that is in the trash, but records of bundles that are still there: those go with their bundle. */
+async function trash(job: CleanJob, held: ReadonlySet<string>): Promise<Leaving[]> {
+  const { layout } = job.store
+  const found: Leaving[] = []
+  for (const name of namesIn(layout.trash)) {
+    const bundle = bundleOfTrashed(name)
+    if (bundle !== null && held.has(`bundle/${bundle}`)) continue
+    if (isUnreadable(job, 'trash', `${layout.trash}/${name}`)) continue
+    const isOrphan = () =>
+      bundle !== null && statOf(layout.bundle(bundle)) !== null && statOf(layout.record(bundle)) === null
+    if (isOrphan()) continue
+    const path = `${layout.trash}/${name}`
+    found.push({
+      what: 'trash',
+      name,
+      bytes: await bytesOf([path], job.signal),
+      remove: async () => {
+        if (isOrphan()) return false
+        await removeTreeInSlices(path, job.signal)
+        return true
+      },
+    })
+  }
+  return found
+}
+
+/** Halves of records. One that a living process is about to rename it writes again: see writeDurably. */
+async function temporaryFiles(job: CleanJob): Promise<Leaving[]> {
+  const { root, leases, records, layers, images, refs, bases, pins } = job.store.layout
+  const found: Leaving[] = []
+  for (const directory of [root, leases, records, layers, images, refs, bases, pins]) {
+    for (const name of namesIn(directory).filter(isTemporaryName)) {
+      const path = `${directory}/${name}`
+      found.push({
+        what: 'temporary',
+        name: path.slice(root.length + 1),
+        bytes: await bytesOf([path], job.signal),
+        remove: async () => {
+          await removeTreeInSlices(path, job.signal)
+          return true
+        },
+      })
+    }
+  }
+  return found
+}
+
+/** The driver; null when it does not work here, which is reported. */
+export function driverOf(job: CleanJob): Driver | null {
+  try {
+    return job.store.driver
+  } catch (error) {
+    job.failed('store', job.store.descriptor.driver, error)
+    return null
+  }
+}
+
+/** What a driver lists; what it says before it fails counts. */
+async function listed<T>(job: CleanJob, list: () => AsyncIterable<T>): Promise<T[]> {
+  const found: T[] = []
+  try {
+    for await (const each of list()) found.push(each)
+  } catch (error) {
+    job.failed('store', job.store.descriptor.driver, error)
+  }
+  return found
+}
+
+/** Null when somebody has the lock now. */
+export async function ifFree(taking: Promise<Lock>): Promise<Lock | null> {
+  try {
+    return await taking
+  } catch (error) {
+    if (isGrootError(error) && error.code === 'lock-timeout') return null
+    throw error
+  }
+}
+
+export function stray(job: CleanJob, what: CleanedKind | 'object', path: string): void {
+  const name = path.slice(path.lastIndexOf('/') + 1)
+  job.skipped(what, name, 'stray-file', `Cannot tell what "${path}" is: it is not part of a store`)
+}
+
+/** Names that are no text are none of ours, and would not be found by what is read of them. */
+function isUnreadable(job: CleanJob, what: CleanedKind, path: string): boolean {
+  if (!path.includes('\ufffd')) return false
+  stray(job, what, path)
+  return true
+}
+
+/** Blocks of files and trees; what cannot be measured counts as nothing. */
+async function bytesOf(paths: readonly string[], signal: AbortSignal): Promise<number> {
+  let bytes = 0
+  for (const path of paths) {
+    try {
+      bytes += (await diskUsageInSlices(path, signal)).bytes
+    } catch (error) {
+      if (isGrootError(error) && error.kind === 'aborted') throw error
+    }
+  }
+  return bytes
+}

@@ -1,0 +1,100 @@
+/**
+ * mkcomposefs: an image of a directory, or of what a dump says.
+ */
+import { DumpParser } from '../../composefs/dump-parse.js'
+import { type PlannedImage, planComposefs } from '../../composefs/erofs-write.js'
+import type { ComposefsNode } from '../../composefs/node.js'
+import { composefsFromTree } from '../../composefs/tree.js'
+import { VerityHasher } from '../../composefs/verity.js'
+import { throwIfAborted } from '../../errors.js'
+import { runInSlices } from '../../linux/slices.js'
+import type { MadeImage, MakeComposefs, MakeFromDirectory, MakeFromDump } from './api.js'
+import { DigestStore } from './digest-store.js'
+import { bytesOf } from './input.js'
+import { findTarget, type Output, openOutput } from './output.js'
+import { scanToTree } from './scan.js'
+
+export async function makeImage(request: MakeComposefs): Promise<MadeImage> {
+  const { image, minVersion, maxVersion, hash = 'sha256', signal } = request
+  const target = typeof image === 'string' ? await findTarget(image) : null
+  const { root, objects } =
+    'dump' in request ? { root: await nodesOfDump(request), objects: null } : await nodesOfDirectory(request)
+  throwIfAborted(signal)
+  const planned = planComposefs(root, {
+    ...(minVersion === undefined ? {} : { minVersion }),
+    ...(maxVersion === undefined ? {} : { maxVersion }),
+  })
+  const hasher = new VerityHasher(hash)
+  if (target !== null) await writeTo(await openOutput(target, signal), planned, hasher, signal)
+  else if (typeof image === 'object')
+    for (const piece of hashed(planned, hasher, signal)) await image.write(piece)
+  else for (const _ of hashed(planned, hasher, signal));
+  const { version, inodes, byteLength } = planned
+  return { digest: hasher.digest(), hash, version, inodes, bytes: byteLength, objects }
+}
+
+async function nodesOfDump({ dump, strict, hash, signal }: MakeFromDump): Promise<ComposefsNode> {
+  const parser = new DumpParser({
+    ...(strict === undefined ? {} : { strict }),
+    ...(hash === undefined ? {} : { algorithm: hash }),
+  })
+  for await (const piece of bytesOf(dump, signal)) {
+    throwIfAborted(signal)
+    parser.push(piece)
+  }
+  return parser.end()
+}
+
+interface Scanned {
+  readonly root: ComposefsNode
+  readonly objects: number | null
+}
+
+async function nodesOfDirectory(request: MakeFromDirectory): Promise<Scanned> {
+  if (request.digestStore === undefined) return { root: (await scanned(request, null)).root, objects: null }
+  using store = DigestStore.open(request.digestStore, request.directory)
+  const { root, staged } = await scanned(request, store.place)
+  await runInSlices(store.publish(staged), request.signal)
+  return { root, objects: staged.length }
+}
+
+async function scanned(
+  { directory, hash = 'sha256', xattrs = 'all', threads, signal, ...options }: MakeFromDirectory,
+  objects: DigestStore['place'] | null,
+): Promise<{ readonly root: ComposefsNode; readonly staged: readonly string[] }> {
+  const { tree, staged } = await scanToTree(directory, {
+    algorithm: hash,
+    xattrs,
+    objects,
+    signal,
+    ...(threads === undefined ? {} : { threads }),
+  })
+  const { useEpoch = false, skipDevices = false, hardLinks = 'keep' } = options
+  return { root: composefsFromTree(tree, { useEpoch, skipDevices, hardLinks }), staged }
+}
+
+async function writeTo(
+  output: Output,
+  planned: PlannedImage,
+  hasher: VerityHasher<'sha256' | 'sha512'>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  try {
+    for (const piece of hashed(planned, hasher, signal)) await output.write(piece)
+    await output.commit()
+  } finally {
+    await output.discard()
+  }
+}
+
+function* hashed(
+  planned: PlannedImage,
+  hasher: VerityHasher<'sha256' | 'sha512'>,
+  signal: AbortSignal | undefined,
+): Generator<Uint8Array, void, undefined> {
+  for (const piece of planned.chunks()) {
+    throwIfAborted(signal)
+    hasher.update(piece)
+    yield piece
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * Bringing an image into the store: what create, digest and pull begin with.
+ */
+import type { DiffId } from '../digest.js'
+import { isGrootError, NotFoundError } from '../errors.js'
+import type { EventSink } from '../events.js'
+import { hostPlatform, type Platform, parsePlatform } from '../image/platform.js'
+import { DEFAULT_LIMITS, type LayerLimits } from '../layer/limits.js'
+import type { LockRequest } from '../locks/locks.js'
+import { openSource } from '../sources/open.js'
+import type { ImageSource, ResolvedImage } from '../sources/source.js'
+import { baseIdOf } from '../store/base-id.js'
+import { cachedImage, keepImage } from '../store/images.js'
+import type { Lease } from '../store/leases.js'
+import type { CallOptions, CreateRequest, PullPolicy } from './api.js'
+import { eventSink, lockRequest, signalOf } from './call.js'
+import { ingestMissingLayers } from './layers.js'
+import type { OpenedStore } from './opened-store.js'
+import { type RegistryOptions, registryHosts } from './registry-hosts.js'
+
+/** What of a request says which image is meant and how to get it. */
+export type ImageRequest = CallOptions &
+  RegistryOptions &
+  Pick<CreateRequest, 'image' | 'platform' | 'limits' | 'pull'>
+
+/** The same, understood. */
+export interface ImagePlan {
+  readonly platform: Platform
+  readonly limits: LayerLimits
+  readonly pull: PullPolicy
+  readonly events: EventSink
+  readonly signal: AbortSignal
+  readonly locking: LockRequest
+}
+
+/** @throws {UsageError} `platform-invalid`, `option-invalid` */
+export function planImage(request: ImageRequest): ImagePlan {
+  return {
+    platform: request.platform === undefined ? hostPlatform(process.arch) : parsePlatform(request.platform),
+    limits: { ...DEFAULT_LIMITS, ...request.limits },
+    pull: request.pull ?? 'missing',
+    events: eventSink(request),
+    signal: signalOf(request),
+    locking: lockRequest(request),
+  }
+}
+
+export interface FetchedImage {
+  readonly image: ResolvedImage
+  readonly layers: readonly DiffId[]
+}
+
+/**
+ * Resolves an image and brings in the layers that the store lacks. The lease says that the image is needed, so that nothing
+ * of it goes away while it lives.
+ *
+ * @param bundle that the image is for, if it is for one
+ */
+export async function fetchImage(
+  store: OpenedStore,
+  request: ImageRequest,
+  plan: ImagePlan,
+  lease: Lease,
+  bundle?: string,
+): Promise<FetchedImage> {
+  await using source = await openSource(
+    request.image,
+    { events: plan.events, scratch: async () => lease.staging() },
+    sourceOptions(request),
+  )
+  const image = await resolveImage(store, source, plan)
+  const { reference, digest } = image
+  const layers = image.layers.map((layer) => layer.diffId)
+  plan.events({ kind: 'image-resolved', reference, digest, layers: layers.length })
+  await lease.need({
+    ...(bundle === undefined ? {} : { bundle }),
+    image: digest,
+    config: image.manifest.config.digest,
+    layers,
+    base: baseIdOf(layers),
+  })
+  keepImage(store.layout, image, plan.platform)
+  await ingestMissingLayers(store, image, { ...plan, lease, source: async () => source })
+  return { image, layers }
+}
+
+/**
+ * What a name means. A name with a digest means the same for ever: once its image is known, nobody is asked again unless
+ * that is wished for.
+ *
+ * @throws {NotFoundError} `image-missing` when nobody may be asked and the store does not know the name
+ */
+async function resolveImage(
+  store: OpenedStore,
+  source: ImageSource,
+  { platform, signal, pull, events }: ImagePlan,
+): Promise<ResolvedImage> {
+  const cached = (name: string | undefined): ResolvedImage | null =>
+    name === undefined ? null : cachedImage(store.layout, name, platform)
+  const known = pull === 'always' ? null : cached(pull === 'never' ? source.name : source.pinned)
+  if (known !== null) return known
+  // Local sources have no name to be known by, and nobody needs to be asked for them.
+  if (pull === 'never' && source.name !== undefined) throw notCached(source.name)
+  try {
+    return await source.resolve({ platform, signal })
+  } catch (error) {
+    const mayUseCache =
+      pull === 'missing' && isGrootError(error) && error.kind === 'registry' && error.temporary
+    const found = mayUseCache ? cached(source.name) : null
+    if (found === null) throw error
+    events({
+      kind: 'warning',
+      code: 'image-from-cache',
+      message: `The registry cannot be asked what "${found.reference}" is, so what it was last is used; ${(error as Error).message}`,
+      facts: { reference: found.reference, digest: found.digest },
+    })
+    return found
+  }
+}
+
+export function sourceOptions(request: RegistryOptions): Parameters<typeof openSource>[2] {
+  return {
+    hosts: () => registryHosts(request),
+    insecureRegistries: request.insecureRegistries ?? [],
+    ...(request.credentials === undefined ? {} : { credentials: request.credentials }),
+  }
+}
+
+function notCached(reference: string): NotFoundError {
+  return new NotFoundError(
+    'image-missing',
+    `Cannot use image "${reference}": it is not in the store, and registries are not to be asked`,
+    { facts: { reference } },
+  )
+}

@@ -1,0 +1,18 @@
+/**
+ * pull: an image is brought in and its base made, so that a later create has nothing left to fetch or to merge.
+ */
+import { checkWritable } from '../store/descriptor.js'
+import { Lease } from '../store/leases.js'
+import type { ImageDigest, PullRequest } from './api.js'
+import { ensureBase } from './bases.js'
+import { fetchImage, planImage } from './fetch-image.js'
+import type { OpenedStore } from './opened-store.js'
+
+export async function pullImage(store: OpenedStore, request: PullRequest): Promise<ImageDigest> {
+  const plan = planImage(request)
+  checkWritable(store.layout.descriptor, store.descriptor)
+  await using lease = await Lease.take(store.layout, store.locks, plan.locking)
+  const { image, layers } = await fetchImage(store, request, plan, lease)
+  const { record } = await ensureBase(store, layers, image.config, plan)
+  return { image: { reference: image.reference, digest: image.digest }, digest: record.digest }
+}

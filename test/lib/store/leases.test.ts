@@ -1,0 +1,76 @@
+import { existsSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { LockManager } from '../../../lib/locks/locks.js'
+import { Lease } from '../../../lib/store/leases.js'
+import { RootReader } from '../../../lib/store/roots.js'
+import { useScratch } from '../linux/scratch.js'
+import { diffIdOf, SyntheticStore } from './synthetic-store.js'
+
+const scratch = useScratch()
+let store: SyntheticStore
+let locks: LockManager
+const soon = { timeoutMs: 0 }
+beforeEach(async () => {
+  store = await SyntheticStore.make(`${scratch.path}/store`)
+  locks = new LockManager(store.layout.locks, { command: 'groot test' })
+})
+
+describe('a lease', () => {
+  it('holds what it needs from when it says so to when it ends, and leaves nothing', async () => {
+    const layers = [diffIdOf('a')]
+    {
+      await using lease = await Lease.take(store.layout, locks, soon)
+      expect(readdirSync(store.layout.leases)).toEqual([])
+      await lease.need({ bundle: 'b', layers })
+      const staging = lease.staging()
+      writeFileSync(`${staging}/x`, 'x')
+      expect([...new RootReader(store.layout).read().layers]).toEqual(layers)
+      expect((await locks.holders()).map(({ name }) => name)).toEqual([`lease/${lease.id}`])
+      await lease.need({ layers: [diffIdOf('b')] })
+      expect([...new RootReader(store.layout).read().layers]).toEqual([diffIdOf('b')])
+      const record = JSON.parse(readFileSync(`${store.layout.leases}/${lease.id}.json`, 'utf8'))
+      expect(record).toMatchObject({
+        format: 1,
+        id: lease.id,
+        pid: process.pid,
+        needs: { layers: [diffIdOf('b')] },
+      })
+    }
+    expect(readdirSync(store.layout.leases)).toEqual([])
+    expect(readdirSync(store.layout.staging)).toEqual([])
+    expect(await locks.holders()).toEqual([])
+  })
+
+  it('waits for who condemns things now before it says what it needs', async () => {
+    await using lease = await Lease.take(store.layout, locks, soon)
+    const gc = await locks.gc(soon)
+    await expect(lease.need({ layers: [] })).rejects.toMatchObject({
+      code: 'lock-timeout',
+      facts: { lock: 'gc' },
+    })
+    expect(readdirSync(store.layout.leases)).toEqual([])
+    await gc.release()
+    await lease.need({ layers: [] })
+    expect(readdirSync(store.layout.leases)).toEqual([`${lease.id}.json`])
+  })
+
+  it('marks its image and its base as used', async () => {
+    const layers = [diffIdOf('a')]
+    const image = store.image('docker://r/a:1', layers)
+    const base = store.base(layers)
+    const paths = [store.layout.blob(image), store.layout.base(base)]
+    const longAgo = new Date('2020-01-01')
+    for (const path of paths) utimesSync(path, longAgo, longAgo)
+    await using lease = await Lease.take(store.layout, locks, soon)
+    await lease.need({ image, layers, base })
+    for (const path of paths) expect(Date.now() - statSync(path).mtimeMs).toBeLessThan(60_000)
+  })
+
+  it('may end twice, also when others removed what was its own', async () => {
+    const lease = await Lease.take(store.layout, locks, soon)
+    await lease.need({})
+    await lease[Symbol.asyncDispose]()
+    await lease[Symbol.asyncDispose]()
+    expect(existsSync(`${store.layout.leases}/${lease.id}.json`)).toBe(false)
+  })
+})
