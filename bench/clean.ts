@@ -34,6 +34,8 @@ const QUIET_MS = 3000
 interface Waits {
   readonly count: number
   readonly medianMs: number
+  /** Of a hundred, 99 are below. */
+  readonly p99Ms: number
   readonly longestMs: number
 }
 
@@ -49,20 +51,18 @@ async function main(work: string, layers: number, objects: number): Promise<void
     const { result: sample, waits } = await beside(layout, () => measure({ argv }, directory, signal))
     const { result: again } = await beside(layout, () => measure({ argv }, directory, signal))
     const lines = [
-      ['leases without a clean', '', '', ms(quiet.medianMs), ms(quiet.longestMs), String(quiet.count)],
+      ['leases without a clean', '', '', ...columns(quiet)],
       [
         'clean of every other layer',
         sample.wallSeconds.toFixed(1),
         megabytes(sample.peakBytes),
-        ms(waits.medianMs),
-        ms(waits.longestMs),
-        String(waits.count),
+        ...columns(waits),
       ],
-      ['clean of nothing', again.wallSeconds.toFixed(1), megabytes(again.peakBytes), '', '', ''],
+      ['clean of nothing', again.wallSeconds.toFixed(1), megabytes(again.peakBytes), '', '', '', ''],
     ]
     console.log(
       `${layers} layers, ${objects} objects\n\n${markdown(
-        ['step', 'wall s', 'peak MB', 'lease, median ms', 'lease, longest ms', 'leases'],
+        ['step', 'wall s', 'peak MB', 'lease, median ms', 'lease, 99 % ms', 'lease, longest ms', 'leases'],
         lines,
       )}`,
     )
@@ -164,13 +164,14 @@ async function takeLeases(path: string): Promise<void> {
   const waits: Waits = {
     count: times.length,
     medianMs: times[times.length >> 1] ?? 0,
+    p99Ms: times[Math.floor(times.length * 0.99)] ?? 0,
     longestMs: times.at(-1) ?? 0,
   }
   console.log(JSON.stringify(waits))
 }
 
-function ms(value: number): string {
-  return value.toFixed(2)
+function columns({ medianMs, p99Ms, longestMs, count }: Waits): string[] {
+  return [...[medianMs, p99Ms, longestMs].map((value) => value.toFixed(2)), String(count)]
 }
 
 function megabytes(bytes: number): string {

@@ -95,11 +95,13 @@ async function attempt(place: string, kind: BaseKind, { verity }: OverlayOptions
     mkdirSync(`${directory}/bundle`)
     const { signal } = new AbortController()
     const id = 'sha256-probe' as BaseId
-    await bases.prepare({ id, tree, image: new TreeImage(tree), objects, near: null }, kind, verity, signal)
+    const image = new TreeImage(tree)
+    await bases.prepare({ id, tree, image, objects, near: null }, kind, verity, signal)
     await room.create({
       id: 'probe' as BundleId,
       at,
       base: id,
+      digest: image.digest(),
       tree: async () => tree,
       objects,
       readOnly: false,

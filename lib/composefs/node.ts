@@ -56,8 +56,6 @@ export interface ComposefsLink {
 
 export type ComposefsEntry = ComposefsNode | ComposefsLink
 
-export const NO_CHILDREN: ReadonlyMap<ByteString, ComposefsEntry> = new Map()
-
 /** The least size that makes the inode of a device, fifo or socket an extended one; it is not written. */
 export const UNSEEN_SIZE = 2 ** 32
 

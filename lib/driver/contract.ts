@@ -83,6 +83,8 @@ export interface RootfsPlace {
    */
   readonly at: string
   readonly base: BaseId | null
+  /** fs-verity digest of the composefs image of the tree, by the core's records: what a mount has to be of. */
+  readonly digest: VerityDigest
   readonly readOnly: boolean
   /** Null leaves it to the driver's options. */
   readonly verity: VerityMode | null

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto'
 import type { DiffId, Digest } from '../digest.js'
 import type { Driver } from '../driver/contract.js'
 import { throwIfAborted } from '../errors.js'
+import { runInSlices } from '../linux/slices.js'
 import { syncDirectory } from '../linux/sync.js'
 import type { Lock, LockScope } from '../locks/locks.js'
 import type { BaseId } from '../store/base-id.js'
@@ -51,7 +52,7 @@ export class Eviction {
   async run(candidates: readonly Candidate[]): Promise<void> {
     const { layout } = this.#job.store
     // Read once without the lock, so that under it only what changed is read.
-    this.#bases.refresh()
+    await runInSlices(this.#bases.prime(), this.#job.signal)
     for (let at = 0; at < candidates.length; ) {
       throwIfAborted(this.#job.signal)
       if (this.#job.isOver()) break

@@ -8,7 +8,7 @@ import { basename } from 'node:path'
 import type { VerityDigest } from '../digest.js'
 import { isGrootError, UsageError } from '../errors.js'
 import { removeTree } from '../linux/remove-tree.js'
-import { runInSlices } from '../linux/slices.js'
+import { runInSlices, type Work } from '../linux/slices.js'
 import { readBase } from '../store/bases.js'
 import type { BundleId } from '../store/bundle-id.js'
 import { leadsNowhere } from '../store/cached-images.js'
@@ -45,6 +45,7 @@ export async function cleanStore(store: OpenedStore, request: CleanRequest): Pro
 
   const reader = rootReader(job, leavings)
   const judge = new Judge(survey.cache.images, keep, readsStore(job))
+  await runInSlices(reader.prime(), job.signal)
   const roots = reader.read()
   tellDamaged(job, survey, roots)
   warnOfUnknown(job, survey, keep)
@@ -161,7 +162,7 @@ async function sweep(job: CleanJob, table: ObjectTable, reader: RootReader): Pro
   const records = new LayerRecords(layout)
   const mark = (digest: VerityDigest) => table.mark(digest)
   await runInSlices(records.read(records.unread(), mark), job.signal)
-  markAccounts(job, mark)
+  await runInSlices(markAccounts(job, mark), job.signal)
   if (!(await markUnreadable(job, records, reader.read(), mark))) return
   const of = table.unmarkedCount()
   let done = 0
@@ -187,7 +188,7 @@ async function sweep(job: CleanJob, table: ObjectTable, reader: RootReader): Pro
 }
 
 /** The account files that create reads are contents of the base's layers; should one of those be gone, its base is not. */
-function markAccounts({ store: { layout } }: CleanJob, mark: (digest: VerityDigest) => void): void {
+function* markAccounts({ store: { layout } }: CleanJob, mark: (digest: VerityDigest) => void): Work<void> {
   for (const name of namesIn(layout.bases)) {
     const id = baseOfFile(name)
     try {
@@ -196,6 +197,7 @@ function markAccounts({ store: { layout } }: CleanJob, mark: (digest: VerityDige
     } catch {
       // Told by tellDamaged, where it matters.
     }
+    yield
   }
 }
 

@@ -164,6 +164,7 @@ async function makeRootfs(
     id: plan.id,
     at: `${directory}/rootfs`,
     base: store.driver.traits.bases ? base.record.id : null,
+    digest: base.record.digest,
     tree: async () => base.tree(),
     objects: store.objects,
     ignoreOwnership: plan.ignoreOwnership,

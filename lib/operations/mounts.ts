@@ -31,8 +31,8 @@ export async function unmountBundle(
 
 /** Where the rootfs of a bundle stands and what it is made of, by its record. */
 export function rootfsPlace(layout: StoreLayout, record: BundleRecord): RootfsPlace {
-  const { id, base, readOnly, verity } = record
-  return { id, at: `${layout.bundle(id)}/rootfs`, base, readOnly, verity }
+  const { id, base, digest, readOnly, verity } = record
+  return { id, at: `${layout.bundle(id)}/rootfs`, base, digest, readOnly, verity }
 }
 
 async function change(

@@ -6,6 +6,7 @@
  */
 import { type BigIntStats, lstatSync, readdirSync } from 'node:fs'
 import { isErrno } from '../errors.js'
+import type { Work } from '../linux/slices.js'
 
 const SETTLED_NS = 3_000_000_000n // the coarsest times of filesystems with flock are whole seconds
 
@@ -65,6 +66,15 @@ export class RecordWatch<T> {
     for (const name of this.#entries.keys()) if (!names.has(name)) this.#entries.delete(name)
     for (const name of names) this.#look(name)
     return this.#entries
+  }
+
+  /** Reads all records for the first time, as work that may be interrupted: after it refresh has little to do. */
+  *prime(): Work<void> {
+    this.#watch.mayHaveChanged()
+    for (const name of namesIn(this.#directory).filter(this.#isRecord)) {
+      this.#look(name)
+      yield
+    }
   }
 
   #look(name: string): void {

@@ -8,6 +8,7 @@
 import { readFileSync } from 'node:fs'
 import type { DiffId, Digest } from '../digest.js'
 import { parseConfig } from '../image/config.js'
+import type { Work } from '../linux/slices.js'
 import { type BaseId, baseIdOf } from './base-id.js'
 import { BUNDLE_ID, type BundleId } from './bundle-id.js'
 import * as field from './fields.js'
@@ -91,6 +92,11 @@ export class RootReader {
   addOrphan(id: BundleId): void {
     const needs = needsOfFiles(this.#layout, id)
     if (needs !== null) this.#orphans.push(needs)
+  }
+
+  /** Reads all records for the first time, as work that may be interrupted. */
+  *prime(): Work<void> {
+    for (const watch of [this.#leases, this.#bundles, this.#trashed, this.#pins]) yield* watch.prime()
   }
 
   /** All roots as they are now. Under the gc lock nothing that is found to be unused can come into use. */

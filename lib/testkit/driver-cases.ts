@@ -228,6 +228,7 @@ class Bench {
   readonly #bundles = new Set<string>()
   readonly #bases: BaseId[] = []
   readonly #baseOf = new Map<string, BaseId>()
+  readonly #digestOf = new Map<string, VerityDigest>()
   #baseCount = 0
 
   private constructor(options: DriverCasesOptions) {
@@ -273,6 +274,7 @@ class Bench {
     mkdirSync(`${this.directory}/bundles/${id}`)
     const base = this.driver.traits.bases ? await this.#prepare(tree) : null
     if (base !== null) this.#baseOf.set(id, base)
+    this.#digestOf.set(id, new TreeImage(tree).digest())
     await this.driver.create({
       ...this.place(id),
       tree: async () => tree,
@@ -295,7 +297,8 @@ class Bench {
 
   place(id: string): RootfsPlace {
     const base = this.#baseOf.get(id) ?? null
-    return { id: id as BundleId, at: this.at(id), base, readOnly: false, verity: null }
+    const digest = this.#digestOf.get(id)!
+    return { id: id as BundleId, at: this.at(id), base, digest, readOnly: false, verity: null }
   }
 
   async remove(id: string): Promise<void> {

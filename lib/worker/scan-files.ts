@@ -59,18 +59,22 @@ const CHUNK_BYTES = 1024 * 1024
  * shall not sit on all the large files.
  */
 const FAIR_BYTES = 16 * 1024 * 1024
+/** Work is interrupted about every millisecond, for which the opening of a file counts like the reading of so many bytes. */
+const PAUSE_BYTES = 512 * 1024
+const FILE_COST_BYTES = 16 * 1024
 const EMPTY_CONTENT: FileContent = { kind: 'empty' }
 
 export class FileScanner {
-  readonly #settings: ScanSettings
+  readonly #algorithm: VerityAlgorithm
+  readonly #xattrs: ScanSettings['xattrs']
   readonly #cursor: DirectoryCursor
   readonly #buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES)
   readonly #objects: ObjectCopier | null
 
-  constructor(settings: ScanSettings) {
-    this.#settings = settings
-    this.#cursor = new DirectoryCursor(settings.root)
-    const { objects, algorithm } = settings
+  constructor({ root, algorithm, xattrs, objects }: ScanSettings) {
+    this.#algorithm = algorithm
+    this.#xattrs = xattrs
+    this.#cursor = new DirectoryCursor(root)
     this.#objects =
       objects === null
         ? null
@@ -80,12 +84,26 @@ export class FileScanner {
   /** Reads the files of a batch: all, or the first ones where files are large. */
   *scan({ names, directories, directoryOf }: ScanBatch): Work<FileRecord[]> {
     const records: FileRecord[] = []
-    for (let bytes = 0; records.length < names.length && bytes < FAIR_BYTES; yield) {
+    let bytes = 0
+    let pause = PAUSE_BYTES
+    while (records.length < names.length && bytes < FAIR_BYTES) {
       const i = records.length
-      const file = yield* this.#file(directories[directoryOf[i]!]!, names[i]!, names.length === 1)
-      if (file === null) break
-      records.push(file)
-      bytes += file.stat.size
+      const [directory, name] = [directories[directoryOf[i]!]!, names[i]!]
+      const found = this.#begin(directory, name)
+      if ('record' in found) {
+        records.push(found.record)
+      } else if (found.stat.size > FAIR_BYTES && names.length > 1) {
+        close(found.fd)
+        break
+      } else {
+        records.push(yield* this.#large(found))
+      }
+      const { size } = records[i]!.stat
+      bytes += size
+      pause -= size + FILE_COST_BYTES
+      if (pause > 0) continue
+      pause = PAUSE_BYTES
+      yield
     }
     return records
   }
@@ -94,81 +112,80 @@ export class FileScanner {
     this.#cursor.close()
   }
 
-  /** @returns null for a large file that is not alone in its batch */
-  *#file(directory: ByteString, name: ByteString, isAlone: boolean): Work<FileRecord | null> {
+  /**
+   * Opens a file, and reads it when it is small: most files are, and work that cannot be interrupted is done in half the
+   * time.
+   */
+  #begin(directory: ByteString, name: ByteString): { readonly record: FileRecord } | OpenFile {
     const path = (directory === '' ? name : `${directory}/${name}`) as ByteString
+    let fd: number | null = null
     try {
       const place = this.#cursor.open(directory)
-      let fd: number
       try {
         // Without O_NONBLOCK a FIFO that took the place of the file would hold us for ever.
         fd = openAt(place, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
       } catch (error) {
-        if (isErrno(error, 'EACCES', 'EPERM')) return this.#unread(place, name, error)
+        if (isErrno(error, 'EACCES', 'EPERM')) return { record: this.#unread(place, name, error) }
         throw error
       }
-      try {
-        const stat = settledStat(fd)
-        if (stat.kind !== 'file') throw sourceChanged(path)
-        if (stat.size > FAIR_BYTES && !isAlone) return null
-        // Most files are small, and work that cannot be interrupted is done in half the time.
-        return stat.size <= CHUNK_BYTES && this.#objects === null
-          ? this.#small(fd, stat, path)
-          : yield* this.#large(fd, stat, path)
-      } finally {
-        close(fd)
-      }
+      const stat = settledStat(fd)
+      if (stat.kind !== 'file') throw sourceChanged(path)
+      if (stat.size > CHUNK_BYTES || this.#objects !== null) return { fd, stat, path }
+      const record = this.#small(fd, stat, path)
+      close(fd)
+      return { record }
     } catch (error) {
-      // What was listed as a file a moment ago is gone, or is something else now.
-      if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO')) throw sourceChanged(path, error)
-      throw isErrno(error) ? withPath(error, path) : error
+      if (fd !== null) close(fd)
+      throw scanError(error, path)
     }
   }
 
   #small(fd: number, stat: FileStat, path: ByteString): FileRecord {
-    const xattrs = this.#xattrs(() => xattrsOf(fd))
+    const xattrs = this.#xattrs === 'none' ? NO_XATTRS : takenXattrs(xattrsOf(fd), this.#xattrs)
     const content = this.#smallContent(fd, stat, path)
     if (!isSame(statDescriptor(fd), stat)) throw sourceChanged(path)
     return { stat, content, xattrs, staged: false }
   }
 
-  *#large(fd: number, stat: FileStat, path: ByteString): Work<FileRecord> {
-    const xattrs = this.#xattrs(() => xattrsOf(fd))
-    const content: FileContent =
-      stat.size <= MAX_INLINE_BYTES
-        ? this.#smallContent(fd, stat, path)
-        : { kind: 'object', digest: yield* this.#hash(fd, stat, path) }
-    const staged =
-      content.kind === 'object' && this.#objects !== null
-        ? yield* this.#objects.store(fd, stat, content.digest, path)
-        : false
-    if (!isSame(statDescriptor(fd), stat)) throw sourceChanged(path)
-    return { stat, content, xattrs, staged }
+  *#large({ fd, stat, path }: OpenFile): Work<FileRecord> {
+    try {
+      const xattrs = this.#xattrs === 'none' ? NO_XATTRS : takenXattrs(xattrsOf(fd), this.#xattrs)
+      const content: FileContent =
+        stat.size <= MAX_INLINE_BYTES
+          ? this.#smallContent(fd, stat, path)
+          : { kind: 'object', digest: yield* this.#hash(fd, stat, path) }
+      const staged =
+        content.kind === 'object' && this.#objects !== null
+          ? yield* this.#objects.store(fd, stat, content.digest, path)
+          : false
+      if (!isSame(statDescriptor(fd), stat)) throw sourceChanged(path)
+      return { stat, content, xattrs, staged }
+    } catch (error) {
+      throw scanError(error, path)
+    } finally {
+      close(fd)
+    }
   }
 
   /** An empty file need not be readable. */
   #unread(directory: number, name: ByteString, cause: unknown): FileRecord {
     const stat = statAt(directory, name)
     if (stat.kind !== 'file' || stat.size > 0) throw cause
-    const xattrs = this.#xattrs(() => xattrsAt(directory, name))
+    const xattrs = this.#xattrs === 'none' ? NO_XATTRS : takenXattrs(xattrsAt(directory, name), this.#xattrs)
     return { stat, content: EMPTY_CONTENT, xattrs, staged: false }
-  }
-
-  #xattrs(read: () => Xattrs): Xattrs {
-    return takenXattrs(this.#settings.xattrs, read)
   }
 
   #smallContent(fd: number, { size }: FileStat, path: ByteString): FileContent {
     if (size === 0) return EMPTY_CONTENT
     const bytes = this.#read(fd, 0, size, path)
     if (size <= MAX_INLINE_BYTES) return { kind: 'inline', bytes: Buffer.from(bytes) }
-    return { kind: 'object', digest: verityDigest(bytes, this.#settings.algorithm) }
+    return { kind: 'object', digest: verityDigest(bytes, this.#algorithm) }
   }
 
   *#hash(fd: number, stat: FileStat, path: ByteString): Work<string> {
     const { size } = stat
-    if (size <= CHUNK_BYTES) return verityDigest(this.#read(fd, 0, size, path), this.#settings.algorithm)
-    const hasher = new VerityHasher(this.#settings.algorithm)
+    if (size <= CHUNK_BYTES) return verityDigest(this.#read(fd, 0, size, path), this.#algorithm)
+    const hasher = new VerityHasher(this.#algorithm)
     const isSparse = stat.blocks * 512 < size
     for (let at = 0; at < size; ) {
       const data = isSparse ? nextData(fd, at, size) : { start: at, end: size }
@@ -197,12 +214,22 @@ export class FileScanner {
   }
 }
 
+interface OpenFile {
+  readonly fd: number
+  readonly stat: FileStat
+  readonly path: ByteString
+}
+
 /** The attributes that a scan takes over. */
-export function takenXattrs(which: ScanSettings['xattrs'], read: () => Xattrs): Xattrs {
-  if (which === 'none') return NO_XATTRS
-  const all = read()
+export function takenXattrs(all: Xattrs, which: 'all' | 'user'): Xattrs {
   if (which === 'all' || all.size === 0) return all
   return new Map([...all].filter(([name]) => name.startsWith('user.')))
+}
+
+/** What was listed as a file a moment ago and is gone, or something else, was changed. */
+function scanError(error: unknown, path: ByteString): unknown {
+  if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO')) return sourceChanged(path, error)
+  return isErrno(error) ? withPath(error, path) : error
 }
 
 /** The next run of data; at the end of the file, an empty one. */

@@ -1,7 +1,7 @@
 /**
- * mkcomposefs: an image of a directory, or of what a dump says.
+ * mkcomposefs: an image of a directory, or of what a dump says. What only one of these needs is loaded for it alone: for most
+ * directories, loading is a good part of the work.
  */
-import { DumpParser } from '../../composefs/dump-parse.js'
 import { type PlannedImage, planComposefs } from '../../composefs/erofs-write.js'
 import type { ComposefsNode } from '../../composefs/node.js'
 import { composefsFromTree } from '../../composefs/tree.js'
@@ -9,14 +9,12 @@ import { VerityHasher } from '../../composefs/verity.js'
 import { throwIfAborted } from '../../errors.js'
 import { runInSlices } from '../../linux/slices.js'
 import type { MadeImage, MakeComposefs, MakeFromDirectory, MakeFromDump } from './api.js'
-import { DigestStore } from './digest-store.js'
-import { bytesOf } from './input.js'
-import { findTarget, type Output, openOutput } from './output.js'
-import { scanToTree } from './scan.js'
+import type { DigestStore } from './digest-store.js'
+import type { Output } from './output.js'
 
 export async function makeImage(request: MakeComposefs): Promise<MadeImage> {
   const { image, minVersion, maxVersion, hash = 'sha256', signal } = request
-  const target = typeof image === 'string' ? await findTarget(image) : null
+  const target = typeof image === 'string' ? await (await import('./output.js')).findTarget(image) : null
   const { root, objects } =
     'dump' in request ? { root: await nodesOfDump(request), objects: null } : await nodesOfDirectory(request)
   throwIfAborted(signal)
@@ -25,8 +23,10 @@ export async function makeImage(request: MakeComposefs): Promise<MadeImage> {
     ...(maxVersion === undefined ? {} : { maxVersion }),
   })
   const hasher = new VerityHasher(hash)
-  if (target !== null) await writeTo(await openOutput(target, signal), planned, hasher, signal)
-  else if (typeof image === 'object')
+  if (target !== null) {
+    const { openOutput } = await import('./output.js')
+    await writeTo(await openOutput(target, signal), planned, hasher, signal)
+  } else if (typeof image === 'object')
     for (const piece of hashed(planned, hasher, signal)) await image.write(piece)
   else for (const _ of hashed(planned, hasher, signal));
   const { version, inodes, byteLength } = planned
@@ -34,6 +34,8 @@ export async function makeImage(request: MakeComposefs): Promise<MadeImage> {
 }
 
 async function nodesOfDump({ dump, strict, hash, signal }: MakeFromDump): Promise<ComposefsNode> {
+  const { DumpParser } = await import('../../composefs/dump-parse.js')
+  const { bytesOf } = await import('./input.js')
   const parser = new DumpParser({
     ...(strict === undefined ? {} : { strict }),
     ...(hash === undefined ? {} : { algorithm: hash }),
@@ -52,6 +54,7 @@ interface Scanned {
 
 async function nodesOfDirectory(request: MakeFromDirectory): Promise<Scanned> {
   if (request.digestStore === undefined) return { root: (await scanned(request, null)).root, objects: null }
+  const { DigestStore } = await import('./digest-store.js')
   using store = DigestStore.open(request.digestStore, request.directory)
   const { root, staged } = await scanned(request, store.place)
   await runInSlices(store.publish(staged), request.signal)
@@ -62,6 +65,7 @@ async function scanned(
   { directory, hash = 'sha256', xattrs = 'all', threads, signal, ...options }: MakeFromDirectory,
   objects: DigestStore['place'] | null,
 ): Promise<{ readonly root: ComposefsNode; readonly staged: readonly string[] }> {
+  const { scanToTree } = await import('./scan.js')
   const { tree, staged } = await scanToTree(directory, {
     algorithm: hash,
     xattrs,

@@ -77,7 +77,7 @@ export async function openOutput(target: Target, signal: AbortSignal | undefined
   }
 }
 
-export function isTerminal(path: string): UsageError {
+function isTerminal(path: string): UsageError {
   const message = `Cannot write the image to ${shown(path)}: it is a terminal, and images are not text`
   return new UsageError('usage-invalid', message, { facts: { path } })
 }

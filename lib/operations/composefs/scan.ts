@@ -22,6 +22,7 @@ import {
   type Inode,
   type Metadata,
   NO_CONTENT,
+  NO_XATTRS,
   type NonDirectory,
   type RegularFile,
   type Tree,
@@ -159,7 +160,7 @@ class Scan {
     return {
       ...metadataOf(
         stat,
-        this.#xattrs(() => xattrsOf(fd)),
+        this.#taken(() => xattrsOf(fd)),
       ),
       kind: 'directory',
       children: new Map(),
@@ -193,14 +194,15 @@ class Scan {
           fd,
           name,
           path,
-          this.#xattrs(() => xattrsAt(fd, name)),
+          this.#taken(() => xattrsAt(fd, name)),
         ),
       )
     })
   }
 
-  #xattrs(read: () => Metadata['xattrs']): Metadata['xattrs'] {
-    return takenXattrs(this.#settings.xattrs, read)
+  #taken(read: () => Metadata['xattrs']): Metadata['xattrs'] {
+    const { xattrs } = this.#settings
+    return xattrs === 'none' ? NO_XATTRS : takenXattrs(read(), xattrs)
   }
 
   /** One inode for all names of a file. */
@@ -223,14 +225,14 @@ class Scan {
   }
 
   #receive({ places }: CrewBatch<Place>, records: readonly FileRecord[]): void {
-    records.forEach((record, i) => {
+    for (const [i, record] of records.entries()) {
       const { into, name } = places[i]!
       into.children.set(
         name,
-        this.#once(record.stat, () => fileOf(record)),
+        record.stat.nlink < 2 ? fileOf(record) : this.#once(record.stat, () => fileOf(record)),
       )
       if (record.staged && record.content.kind === 'object') this.staged.push(record.content.digest)
-    })
+    }
   }
 }
 
@@ -304,18 +306,25 @@ function specialOf(
 }
 
 function fileOf({ stat, content, xattrs }: FileRecord): RegularFile {
+  const { mode, uid, gid, mtimeSeconds, mtimeNanoseconds, size } = stat
   return {
-    ...metadataOf(stat, xattrs),
     kind: 'file',
-    size: stat.size,
-    content:
-      content.kind === 'empty'
-        ? NO_CONTENT
-        : content.kind === 'inline'
-          ? content
-          : // By SHA-512 it is longer than the type says; composefsFromTree hands it on as it is.
-            { kind: 'object', digest: content.digest as VerityDigest },
+    mode,
+    uid,
+    gid,
+    mtimeSeconds,
+    mtimeNanoseconds,
+    xattrs,
+    size,
+    content: contentOf(content),
   }
+}
+
+function contentOf(content: FileRecord['content']): RegularFile['content'] {
+  if (content.kind === 'empty') return NO_CONTENT
+  if (content.kind === 'inline') return content
+  // By SHA-512 it is longer than the type says; composefsFromTree hands it on as it is.
+  return { kind: 'object', digest: content.digest as VerityDigest }
 }
 
 function metadataOf(

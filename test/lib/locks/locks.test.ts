@@ -7,6 +7,7 @@ import {
   statSync,
   symlinkSync,
   unlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
@@ -38,6 +39,28 @@ describe('a lock', () => {
     expect(readdirSync(directory)).toEqual([])
     expect(openBelow(scratch.path)).toEqual([])
     await (await manager.bundle('web-1', soon)).release()
+  })
+
+  it('tells its holder when somebody else has tried to take it, and forgets it with the next holder', async () => {
+    const lock = await manager.gc(soon)
+    expect(lock.isWanted()).toBe(false)
+    // Looking at it is not wanting it.
+    await manager.holders()
+    expect(lock.isWanted()).toBe(false)
+    await rejectionOf(new LockManager(directory, { command: 'other' }).gc(soon))
+    expect(lock.isWanted()).toBe(true)
+    await lock.release()
+    expect(lock.isWanted()).toBe(false)
+    await using next = await manager.gc(soon)
+    expect(next.isWanted()).toBe(false)
+  })
+
+  it('that a dead owner left is not wanted because it was once', async () => {
+    mkdirSync(directory)
+    writeFileSync(`${directory}/gc.lock`, '')
+    utimesSync(`${directory}/gc.lock`, 1, 1)
+    await using lock = await manager.gc(soon)
+    expect(lock.isWanted()).toBe(false)
   })
 
   it('ends with its block', async () => {

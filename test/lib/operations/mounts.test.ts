@@ -25,7 +25,7 @@ describe.skipIf(!AS_ROOT)('a rootfs that is mounted (needs root)', () => {
   it('is the only thing that is mounted, and is gone with its bundle', async () => {
     const before = mounts()
     const { rootfs } = await store.create(place.request())
-    expect(mounts().filter((line) => !before.includes(line))).toHaveLength(1)
+    expect(mounts()).toHaveLength(before.length + 1)
     expect(isMountPoint(rootfs)).toBe(true)
     await store.delete('b1')
     expect(mounts()).toEqual(before)
@@ -164,5 +164,7 @@ describe('the digest of a tree', () => {
 })
 
 function mounts(): string[] {
-  return readFileSync('/proc/self/mountinfo', 'utf8').trim().split('\n')
+  // Other tests mount too, elsewhere.
+  const table = readFileSync('/proc/self/mountinfo', 'utf8').trim().split('\n')
+  return table.filter((line) => line.includes(` ${place.directory}/`))
 }

@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { beforeEach, describe, expect, it } from 'vitest'
+import { runAtOnce } from '../../../lib/linux/slices.js'
 import { DirectoryWatch, RecordWatch } from '../../../lib/store/record-watch.js'
 import { useScratch } from '../linux/scratch.js'
 
@@ -57,6 +58,16 @@ describe('a watched directory of records', () => {
     expect(seen()).toEqual({ 'a.json': { kind: 'damaged', error: new Error('it is damaged') } })
     put('a.json', 'whole')
     expect(seen()).toEqual({ 'a.json': value('whole') })
+  })
+
+  it('is primed once, and shows what changed since', () => {
+    for (const name of ['a.json', 'b.json']) {
+      put(name, name)
+    }
+    runAtOnce(watch.prime())
+    expect(reads.sort()).toEqual(['a.json', 'b.json'])
+    put('a.json', 'other')
+    expect(seen()).toEqual({ 'a.json': value('other'), 'b.json': value('b.json') })
   })
 
   it('reads nothing again of a directory that has not changed for a while', () => {

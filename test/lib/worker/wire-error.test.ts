@@ -4,6 +4,7 @@ import { fromWire, toWire } from '../../../lib/worker/wire-error.js'
 
 const EACH: errors.GrootError[] = [
   new errors.UsageError('id-invalid', 'm'),
+  new errors.PartialError('clean-incomplete', 'm'),
   new errors.StoreError('store-missing', 'm'),
   new errors.BusyError('lock-timeout', 'm'),
   new errors.ExistsError('bundle-exists', 'm'),
