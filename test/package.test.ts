@@ -2,12 +2,13 @@
  * What is published: the package as npm packs it, put into an empty project and used from there.
  */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { removeScratch } from './support/mounts.js'
 
 const ROOT = resolve(fileURLToPath(import.meta.url), '../..')
 let project: string
@@ -33,7 +34,7 @@ beforeAll(() => {
   }
   writeFileSync(`${project}/package.json`, '{"type":"module"}')
 })
-afterAll(() => rmSync(project, { recursive: true }))
+afterAll(() => removeScratch(project))
 
 function run(code: string): string {
   writeFileSync(`${project}/use.js`, code)

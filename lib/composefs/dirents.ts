@@ -59,9 +59,9 @@ export class DirentsBuilder implements Dirents {
   readonly entries: number[] = []
   readonly #arena: Arena
   /** Of the directory that is being collected. */
-  #names: ByteString[] = []
-  #inodes: number[] = []
-  #types: number[] = []
+  readonly #names: ByteString[] = []
+  readonly #inodes: number[] = []
+  readonly #types: number[] = []
   readonly #pending = new Map<number, PendingEntry>()
 
   constructor(arena: Arena) {
@@ -93,9 +93,9 @@ export class DirentsBuilder implements Dirents {
       this.#keep(start, end, bytes)
       size += end < this.#names.length || bytes > MAX_TAIL_BYTES ? BLOCK_BYTES : bytes
     })
-    this.#names = []
-    this.#inodes = []
-    this.#types = []
+    this.#names.length = 0
+    this.#inodes.length = 0
+    this.#types.length = 0
     this.#pending.clear()
     return size
   }

@@ -10,7 +10,8 @@ import type { ByteString } from '../bytes.js'
 import { Arena } from './arena.js'
 import { type Dirents, DirentsBuilder, type PendingEntry } from './dirents.js'
 import { FILE_TYPES } from './format.js'
-import { doubled, InodeColumns, IS_BACKED, IS_EXTENDED, TYPE_BITS } from './inode-columns.js'
+import { IdList } from './id-list.js'
+import { InodeColumns, IS_BACKED, IS_EXTENDED, TYPE_BITS } from './inode-columns.js'
 import { type ComposefsKind, type ComposefsNode, isBacked, isInline, stModeOf } from './node.js'
 import { holderMarks, type Mark, OverlayXattrs, ROOT_MARK, type Version, WHITEOUT_MARKS } from './overlay.js'
 import { XattrPool } from './xattr-pool.js'
@@ -38,9 +39,8 @@ export class TableBuilder {
   readonly #pool: XattrPool
   readonly #xattrs: OverlayXattrs
   readonly #columns: InodeColumns
+  readonly #xattrIds: IdList
   #count = 0
-  #xattrIds: Uint32Array
-  #xattrCount = 0
   #oldest = 0
 
   /**
@@ -52,7 +52,7 @@ export class TableBuilder {
     this.#columns = new InodeColumns(expected)
     this.#pool = new XattrPool(this.#arena, 2 * expected)
     this.#xattrs = new OverlayXattrs(this.#pool)
-    this.#xattrIds = new Uint32Array(2 * expected)
+    this.#xattrIds = new IdList(2 * expected)
   }
 
   /** How many inodes there are, which is the number of the next. */
@@ -131,7 +131,7 @@ export class TableBuilder {
       version,
       count: this.#count,
       columns,
-      xattrIds: this.#xattrIds,
+      xattrIds: this.#xattrIds.numbers,
       pool: this.#pool,
       dirents: this.#dirents,
       arena: this.#arena,
@@ -164,10 +164,8 @@ export class TableBuilder {
     columns.uids[i] = uid
     columns.gids[i] = gid
     columns.sizes[i] = size
-    const ids = this.#xattrs.use(node, marks)
-    columns.xattrStarts[i] = this.#xattrCount
-    while (this.#xattrCount + ids.length > this.#xattrIds.length) this.#xattrIds = doubled(this.#xattrIds)
-    for (const id of ids) this.#xattrIds[this.#xattrCount++] = id
-    columns.xattrEnds[i] = this.#xattrCount
+    columns.xattrStarts[i] = this.#xattrIds.length
+    this.#xattrs.use(node, marks, this.#xattrIds)
+    columns.xattrEnds[i] = this.#xattrIds.length
   }
 }

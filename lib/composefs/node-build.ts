@@ -102,10 +102,10 @@ export class NodeBuilder {
     this.#metacopy = undefined
     this.#redirect = undefined
     this.#xattrs.read(start, tail)
-    const { names, values } = this.#xattrs
+    const { names, values, count } = this.#xattrs
     let xattrs = NONE
     let isMarkedRoot = false
-    for (let i = 0; i < names.length; i++) {
+    for (let i = 0; i < count; i++) {
       const name = names[i]!
       const value = values[i]!
       // Twice the same of these is found when the image is written again.

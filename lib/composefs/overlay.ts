@@ -5,8 +5,10 @@
  */
 import type { ByteString } from '../bytes.js'
 import { NO_XATTRS } from '../tree/model.js'
+import type { IdList } from './id-list.js'
 import { type ComposefsNode, isBacked } from './node.js'
-import type { PooledKey, XattrId, XattrPool } from './xattr-pool.js'
+import type { XattrKey } from './xattr-key.js'
+import type { XattrPool } from './xattr-pool.js'
 
 export type Version = 0 | 1
 export type Mark = readonly [name: ByteString, value: ByteString]
@@ -43,13 +45,17 @@ const SELINUX = name('security.selinux')
 /** A real whiteout, which stands over the names of object directories that the root does not use itself. */
 export function objectHider(root: ComposefsNode): ComposefsNode {
   const label = root.xattrs.get(SELINUX)
+  // In the order of other nodes, for engines take objects with another order to be of another kind.
   return {
-    ...root,
     kind: 'char',
     mode: 0o644,
     nlink: 1,
+    uid: root.uid,
+    gid: root.gid,
     rdev: 0,
     size: 0,
+    mtimeSeconds: root.mtimeSeconds,
+    mtimeNanoseconds: root.mtimeNanoseconds,
     xattrs: label === undefined ? NO_XATTRS : new Map([[SELINUX, label]]),
     payload: null,
     content: null,
@@ -61,9 +67,8 @@ export function objectHider(root: ComposefsNode): ComposefsNode {
 /** Puts the xattrs that nodes have in the image into a pool. */
 export class OverlayXattrs {
   readonly #pool: XattrPool
-  readonly #metacopy: PooledKey
-  readonly #redirect: PooledKey
-  readonly #ids: XattrId[] = []
+  readonly #metacopy: XattrKey
+  readonly #redirect: XattrKey
 
   constructor(pool: XattrPool) {
     this.#pool = pool
@@ -72,34 +77,26 @@ export class OverlayXattrs {
   }
 
   /**
-   * The ids of a node's xattrs, in order of name; the array is used again for the next node.
+   * Puts the ids of a node's xattrs into a list, in order of name.
    *
    * @param marks what its place in the tree adds; they replace what the node has by the same name
    */
-  use(node: ComposefsNode, marks: readonly Mark[]): readonly XattrId[] {
+  use(node: ComposefsNode, marks: readonly Mark[], into: IdList): void {
     const pool = this.#pool
-    const ids = this.#ids
-    ids.length = 0
+    const start = into.length
     if (node.xattrs.size > 0) {
       for (const [key, value] of node.xattrs) {
         const escaped = escapeName(key)
-        if (!hasMark(marks, escaped)) ids.push(pool.use(pool.key(escaped), value))
+        if (!hasMark(marks, escaped)) into.push(pool.use(pool.key(escaped), value))
       }
     }
-    for (const [key, value] of marks) ids.push(pool.use(pool.key(key), value))
+    for (const [key, value] of marks) into.push(pool.use(pool.key(key), value))
     if (isBacked(node)) {
-      ids.push(pool.use(this.#metacopy, (node.digest ?? '') as ByteString))
-      if (node.payload !== null && node.payload !== '') ids.push(pool.use(this.#redirect, node.payload))
+      into.push(pool.use(this.#metacopy, (node.digest ?? '') as ByteString))
+      if (node.payload !== null && node.payload !== '') into.push(pool.use(this.#redirect, node.payload))
+      if (node.xattrs.size === 0 && marks.length === 0) return // two, and in order
     }
-    if (!this.#isInOrder()) ids.sort((a, b) => pool.compareNames(a, b))
-    return ids
-  }
-
-  #isInOrder(): boolean {
-    for (let i = 1; i < this.#ids.length; i++) {
-      if (this.#pool.compareNames(this.#ids[i - 1]!, this.#ids[i]!) > 0) return false
-    }
-    return true
+    into.sortFrom(start, (a, b) => pool.compareNames(a, b))
   }
 }
 

@@ -2,21 +2,12 @@
  * The names of xattrs as EROFS writes them: a number for a common prefix, and the rest. What they are the names of is in
  * xattr-pool.ts.
  */
-import { type ByteString, toBytes } from '../bytes.js'
-import { XATTR_ENTRY_BYTES } from './format.js'
+import type { ByteString } from '../bytes.js'
+import type { ValueIds } from './value-ids.js'
 import { xxh32 } from './xxh32.js'
 
 /** How values of a name are kept: `bytes` as they are, `metacopy` as the digest in hex, `redirect` without the slash before. */
 export type ValueForm = 'bytes' | 'metacopy' | 'redirect'
-
-export interface XattrKey {
-  readonly name: ByteString
-  readonly form: ValueForm
-  /** What entries of the name begin with, the length of the value left zero: header, suffix, the slash of a redirect. */
-  readonly head: Uint8Array
-  /** Of the 32 bits of an inode's name filter. */
-  readonly filterBit: number
-}
 
 const FILTER_SEED = 0x25bbe08f
 const SLASH = '/'
@@ -35,14 +26,27 @@ export function xattrPrefix(index: number): string | undefined {
   return index === 0 ? '' : PREFIXES.find(([, each]) => each === index)?.[0]
 }
 
-export function xattrKey(name: ByteString, form: ValueForm): XattrKey {
-  const [prefix, index] = PREFIXES.find(([each]) => name.startsWith(each)) ?? ['', 0]
-  const suffix = name.slice(prefix.length) as ByteString
-  const head = Buffer.alloc(
-    XATTR_ENTRY_BYTES + suffix.length + (form === 'redirect' ? SLASH.length : 0),
-    SLASH,
-  )
-  head.set([suffix.length, index, 0, 0])
-  head.set(toBytes(suffix), XATTR_ENTRY_BYTES)
-  return { name, form, head, filterBit: xxh32(suffix, FILTER_SEED + index) & 31 }
+export class XattrKey {
+  readonly name: ByteString
+  readonly form: ValueForm
+  /** What entries of the name begin with, the length of the value left zero: header, suffix, the slash of a redirect. */
+  readonly head: Uint8Array
+  /** Of the 32 bits of an inode's name filter. */
+  readonly filterBit: number
+  /** Which of the keys of a pool it is. */
+  readonly number: number
+  /** Ids of the values that the pool has of it. */
+  readonly ids: ValueIds
+
+  constructor(name: ByteString, form: ValueForm, number: number, ids: ValueIds) {
+    const [prefix, index] = PREFIXES.find(([each]) => name.startsWith(each)) ?? ['', 0]
+    const suffix = name.slice(prefix.length) as ByteString
+    const slash = form === 'redirect' ? SLASH : ''
+    this.name = name
+    this.form = form
+    this.head = Buffer.from(`${String.fromCharCode(suffix.length, index, 0, 0)}${suffix}${slash}`, 'latin1')
+    this.filterBit = xxh32(suffix, FILTER_SEED + index) & 31
+    this.number = number
+    this.ids = ids
+  }
 }

@@ -9,15 +9,10 @@ import type { Arena } from './arena.js'
 import { doubled } from './inode-columns.js'
 import type { Sink } from './sink.js'
 import { ValueIds } from './value-ids.js'
-import { type ValueForm, type XattrKey, xattrKey } from './xattr-key.js'
+import { type ValueForm, XattrKey } from './xattr-key.js'
 
 /** Number of a pair in the pool. */
 export type XattrId = number
-
-export interface PooledKey extends XattrKey {
-  readonly number: number
-  readonly ids: ValueIds
-}
 
 export const METACOPY_HEADER_BYTES = 4
 
@@ -27,8 +22,8 @@ const REPEATED = -2
 
 export class XattrPool {
   readonly #arena: Arena
-  readonly #keys = new Map<ByteString, PooledKey>()
-  readonly #keyList: PooledKey[] = []
+  readonly #keys = new Map<ByteString, XattrKey>()
+  readonly #keyList: XattrKey[] = []
   /** By id: key and value of a pair, its entry in the arena, and its place in the shared table. */
   #keyOf: Uint32Array
   readonly #valueOf: ByteString[] = []
@@ -48,10 +43,10 @@ export class XattrPool {
   }
 
   /** What names the xattrs of that name in the pool. A name always has the same form. */
-  key(name: ByteString, form: ValueForm = 'bytes'): PooledKey {
+  key(name: ByteString, form: ValueForm = 'bytes'): XattrKey {
     let key = this.#keys.get(name)
     if (key === undefined) {
-      key = { ...xattrKey(name, form), number: this.#keyList.length, ids: new ValueIds(this.#valueOf) }
+      key = new XattrKey(name, form, this.#keyList.length, new ValueIds(this.#valueOf))
       this.#keys.set(name, key)
       this.#keyList.push(key)
     }
@@ -59,7 +54,7 @@ export class XattrPool {
   }
 
   /** Counts a use of a pair. */
-  use(key: PooledKey, value: ByteString): XattrId {
+  use(key: XattrKey, value: ByteString): XattrId {
     const next = this.#valueOf.length
     const id = key.ids.idOf(value, next)
     if (id < next) {
@@ -128,7 +123,7 @@ export class XattrPool {
     return at + this.#bytesOf[id]!
   }
 
-  #keyAt(id: XattrId): PooledKey {
+  #keyAt(id: XattrId): XattrKey {
     return this.#keyList[this.#keyOf[id]!]!
   }
 

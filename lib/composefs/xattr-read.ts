@@ -17,6 +17,8 @@ export class XattrReader {
   /** Those of the inode that was read last: of a metacopy the digest in hex, of a redirect the path without its slash. */
   readonly names: ByteString[] = []
   readonly values: ByteString[] = []
+  /** How many it has; the arrays may be longer. */
+  count = 0
   readonly #bytes: Buffer
   readonly #view: DataView
   /** What references to shared entries count from. */
@@ -45,23 +47,25 @@ export class XattrReader {
    * @throws {ImageFault} where that is not what the header and the entries say
    */
   read(start: number, end: number): void {
-    this.names.length = 0
-    this.values.length = 0
+    this.count = 0
     if (start === end) return
     const inline = start + XATTR_HEADER_BYTES + 4 * this.#bytes[start + 4]!
     if (inline > end) throw new ImageFault(start, 'an inode has more references to shared xattrs than room')
     for (let at = start + XATTR_HEADER_BYTES; at < inline; at += 4) {
       const { name, value } = this.#sharedEntry(at)
-      this.names.push(name)
-      this.values.push(value)
+      this.#take(name, value)
     }
     for (let at = inline; at < end; ) {
       const next = this.#endOfEntry(at, end)
       const name = this.#name(at)
-      this.names.push(name)
-      this.values.push(this.#value(name, at))
+      this.#take(name, this.#value(name, at))
       at = next
     }
+  }
+
+  #take(name: ByteString, value: ByteString): void {
+    this.names[this.count] = name
+    this.values[this.count++] = value
   }
 
   #sharedEntry(reference: number): Entry {

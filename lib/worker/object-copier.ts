@@ -3,9 +3,9 @@
  * place once they are durable. What is there already is not copied.
  */
 import { existsSync } from 'node:fs'
-import type { ByteString } from '../bytes.js'
+import { type ByteString, printable } from '../bytes.js'
 import type { VerityAlgorithm } from '../composefs/verity.js'
-import { isErrno, isGrootError } from '../errors.js'
+import { isErrno, isGrootError, toGrootError } from '../errors.js'
 import { type CString, pathString } from '../linux/c-string.js'
 import { AT_FDCWD, O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_WRONLY } from '../linux/constants.js'
 import { ContentCopier } from '../linux/copy.js'
@@ -44,8 +44,20 @@ export class ObjectCopier {
    * @param path for messages
    * @returns whether this call staged it
    * @throws {IntegrityError} `source-changed` when the copy does not have the digest any more
+   * @throws {SystemError} when it cannot be written; never an errno error, which callers take for one of the source's
    */
   *store(fd: number, stat: FileStat, digest: string, path: ByteString): Work<boolean> {
+    try {
+      return yield* this.#store(fd, stat, digest, path)
+    } catch (error) {
+      throw toGrootError(
+        error,
+        `Cannot keep the content of "${printable(path)}" in "${this.#place.directory}"`,
+      )
+    }
+  }
+
+  *#store(fd: number, stat: FileStat, digest: string, path: ByteString): Work<boolean> {
     const { directory, staging } = this.#place
     if (existsSync(`${directory}/${digest.slice(0, 2)}/${digest.slice(2)}`)) return false
     const staged = pathString(`${staging}/${digest}`)

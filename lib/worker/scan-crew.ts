@@ -1,7 +1,7 @@
 /**
  * The threads of one scan, and the batches that wait for them. The caller is one of the crew: what waits is its to take,
  * too. Threads are started when there is more to do than those at work get through, for starting one takes as long as
- * reading a thousand small files.
+ * reading a thousand small files, and at first it is slow.
  */
 import type { Worker } from 'node:worker_threads'
 import { BugError, throwIfAborted } from '../errors.js'
@@ -29,8 +29,8 @@ export interface CrewBatch<Place> {
 /** Takes what was read: the first names of the batch, as many as there are records. */
 export type Received<Place> = (read: CrewBatch<Place>, records: readonly FileRecord[]) => void
 
-/** Batches that wait for each one at work before another thread is started: some 10 ms of work. */
-const WAITING_PER_THREAD = 4
+/** Batches that wait for each one at work before another thread is started: some 100 ms of work. */
+const WAITING_PER_THREAD = 16
 /** Batches that a thread has at a time, so that it does not wait for us between two. */
 const AHEAD = 2
 

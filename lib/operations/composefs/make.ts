@@ -2,7 +2,7 @@
  * mkcomposefs: an image of a directory, or of what a dump says. What only one of these needs is loaded for it alone: for most
  * directories, loading is a good part of the work.
  */
-import { type PlannedImage, planComposefs } from '../../composefs/erofs-write.js'
+import { planComposefs } from '../../composefs/erofs-write.js'
 import type { ComposefsNode } from '../../composefs/node.js'
 import { composefsFromTree } from '../../composefs/tree.js'
 import { VerityHasher } from '../../composefs/verity.js'
@@ -25,10 +25,12 @@ export async function makeImage(request: MakeComposefs): Promise<MadeImage> {
   const hasher = new VerityHasher(hash)
   if (target !== null) {
     const { openOutput } = await import('./output.js')
-    await writeTo(await openOutput(target, signal), planned, hasher, signal)
-  } else if (typeof image === 'object')
-    for (const piece of hashed(planned, hasher, signal)) await image.write(piece)
-  else for (const _ of hashed(planned, hasher, signal));
+    await writeTo(await openOutput(target, signal), hashed(planned.lentChunks(), hasher, signal))
+  } else if (typeof image === 'object') {
+    for (const piece of hashed(planned.chunks(), hasher, signal)) await image.write(piece)
+  } else {
+    for (const _ of hashed(planned.lentChunks(), hasher, signal));
+  }
   const { version, inodes, byteLength } = planned
   return { digest: hasher.digest(), hash, version, inodes, bytes: byteLength, objects }
 }
@@ -77,14 +79,9 @@ async function scanned(
   return { root: composefsFromTree(tree, { useEpoch, skipDevices, hardLinks }), staged }
 }
 
-async function writeTo(
-  output: Output,
-  planned: PlannedImage,
-  hasher: VerityHasher<'sha256' | 'sha512'>,
-  signal: AbortSignal | undefined,
-): Promise<void> {
+async function writeTo(output: Output, pieces: Iterable<Uint8Array>): Promise<void> {
   try {
-    for (const piece of hashed(planned, hasher, signal)) await output.write(piece)
+    for (const piece of pieces) await output.write(piece)
     await output.commit()
   } finally {
     await output.discard()
@@ -92,11 +89,11 @@ async function writeTo(
 }
 
 function* hashed(
-  planned: PlannedImage,
+  pieces: Iterable<Uint8Array>,
   hasher: VerityHasher<'sha256' | 'sha512'>,
   signal: AbortSignal | undefined,
 ): Generator<Uint8Array, void, undefined> {
-  for (const piece of planned.chunks()) {
+  for (const piece of pieces) {
     throwIfAborted(signal)
     hasher.update(piece)
     yield piece
