@@ -89,7 +89,14 @@ function parseFormat(path: string, text: string): Format {
 }
 
 class OverlayDriver implements Driver {
-  readonly traits = { bases: true, mounts: true, verity: true, diskLimits: false, rootless: false }
+  readonly traits = {
+    bases: true,
+    mounts: true,
+    verity: true,
+    diskLimits: false,
+    nearBases: false,
+    rootless: false,
+  }
   readonly #options: OverlayOptions
   readonly #format: Format
   readonly #bases: Bases

@@ -106,6 +106,7 @@ async function attempt(place: string, kind: BaseKind, { verity }: OverlayOptions
       objects,
       readOnly: false,
       verity: null,
+      limit: null,
       ignoreOwnership: false,
       mountPoints: [],
       withoutMount: false,

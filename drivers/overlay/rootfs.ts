@@ -128,7 +128,6 @@ export class RootfsRoom {
     return {
       totalBytes: base.bytes + base.contentBytes + written,
       exclusiveBytes: written,
-      limitBytes: null,
     }
   }
 

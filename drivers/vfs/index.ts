@@ -53,7 +53,14 @@ const vfs: DriverModule<null> = {
 export default vfs
 
 class VfsDriver implements Driver {
-  readonly traits = { bases: false, mounts: false, verity: false, diskLimits: false, rootless: true }
+  readonly traits = {
+    bases: false,
+    mounts: false,
+    verity: false,
+    diskLimits: false,
+    nearBases: false,
+    rootless: true,
+  }
 
   async prepare(): Promise<BaseUsage> {
     throw new BugError('Cannot prepare a base: the vfs driver has none')
@@ -80,7 +87,7 @@ class VfsDriver implements Driver {
 
   async usage({ at }: RootfsPlace): Promise<RootfsUsage> {
     const { bytes } = await diskUsageInSlices(at)
-    return { totalBytes: bytes, exclusiveBytes: bytes, limitBytes: null }
+    return { totalBytes: bytes, exclusiveBytes: bytes }
   }
 
   async *listBases(): AsyncGenerator<BaseId> {}

@@ -45,8 +45,10 @@ export interface DriverTraits {
   readonly mounts: boolean
   /** Whether the kernel may check contents, where it has fs-verity. */
   readonly verity: boolean
-  /** Whether a limit in bytes can be held. */
+  /** Whether `create` takes a limit, `setLimit` is there, and the limit is held by the kernel or refused. */
   readonly diskLimits: boolean
+  /** Whether a base can start from one that is near; the core then looks for one. */
+  readonly nearBases: boolean
   /** Whether it works without root. */
   readonly rootless: boolean
 }
@@ -74,6 +76,14 @@ export interface BaseUsage {
 /** How far the kernel has to check contents: always, where it can, or not at all. */
 export type VerityMode = 'require' | 'try' | 'off'
 
+/** What the kernel lets a container write. */
+export interface DiskLimit {
+  /** Bytes that may be written beyond what the image takes; not negative. */
+  readonly writableBytes: number
+  /** Who holds it: the filesystem of the store by its quotas, or a filesystem of that size in a file. */
+  readonly backend: 'native' | 'loop'
+}
+
 /** Where a rootfs stands and what it is made of; the same in every call for one bundle. */
 export interface RootfsPlace {
   readonly id: BundleId
@@ -88,6 +98,7 @@ export interface RootfsPlace {
   readonly readOnly: boolean
   /** Null leaves it to the driver's options. */
   readonly verity: VerityMode | null
+  readonly limit: DiskLimit | null
 }
 
 /** For `create`: `at` does not exist yet. */
@@ -125,7 +136,6 @@ export interface RootfsUsage {
   readonly totalBytes: number
   /** Bytes that nobody shares. */
   readonly exclusiveBytes: number
-  readonly limitBytes: number | null
 }
 
 export interface Driver {
@@ -146,6 +156,12 @@ export interface Driver {
   /** @returns whether there was something to do @throws {BusyError} `rootfs-busy` */
   unmount?(rootfs: RootfsPlace): Promise<boolean>
   usage(rootfs: RootfsPlace): Promise<RootfsUsage>
+  /**
+   * Changes what a rootfs that was made with a limit may write, also while it is in use.
+   *
+   * @throws {QuotaError} `quota-exceeded` when more than that is written already
+   */
+  setLimit?(rootfs: RootfsPlace, limit: DiskLimit): Promise<void>
   /**
    * Reads a base from end to end.
    *

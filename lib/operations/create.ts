@@ -172,6 +172,7 @@ async function makeRootfs(
     mountPoints: neededDirectories(image.config),
     withoutMount: plan.withoutMount,
     verity: plan.verity,
+    limit: null,
     syncLater: (path) => batch.directory(path),
     events: plan.events,
     signal: plan.signal,

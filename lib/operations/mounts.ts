@@ -32,7 +32,7 @@ export async function unmountBundle(
 /** Where the rootfs of a bundle stands and what it is made of, by its record. */
 export function rootfsPlace(layout: StoreLayout, record: BundleRecord): RootfsPlace {
   const { id, base, digest, readOnly, verity } = record
-  return { id, at: `${layout.bundle(id)}/rootfs`, base, digest, readOnly, verity }
+  return { id, at: `${layout.bundle(id)}/rootfs`, base, digest, readOnly, verity, limit: null }
 }
 
 async function change(

@@ -464,7 +464,14 @@ describe('the time of a clean', () => {
 describe('what a driver has', () => {
   /** A driver that keeps bases and bundles of its own, as a list. */
   class ListingDriver implements Partial<Driver> {
-    readonly traits = { bases: true, mounts: true, verity: false, diskLimits: false, rootless: true }
+    readonly traits = {
+      bases: true,
+      mounts: true,
+      verity: false,
+      diskLimits: false,
+      nearBases: false,
+      rootless: true,
+    }
     readonly bases = new Set<string>()
     readonly bundles = new Set<string>()
     readonly removed: string[] = []
