@@ -3,8 +3,20 @@
  * depend on how old and how full the machine's own is, and contents are not cached twice.
  */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
+
+const USED_ONCE_BYTES = 2 * 1024 ** 3
 
 export interface BenchFilesystem extends Disposable {
   /** Where it is mounted. */
@@ -35,11 +47,25 @@ export function makeFilesystem(parent: string, bytes: number): BenchFilesystem {
     call('mount', device, path)
     // Also when something of a child that was stopped still stands in it.
     undo.push(() => call('umount', '--lazy', path))
+    useOnce(join(path, 'used-once'), Math.min(bytes / 2, USED_ONCE_BYTES))
     return { path, [Symbol.dispose]: dispose }
   } catch (error) {
     dispose()
     throw error
   }
+}
+
+/**
+ * Writes a file and removes it, so that the blocks which are used first have been written before: the first write to a
+ * block of a sparse file waits for the filesystem below, and that would be measured.
+ */
+function useOnce(path: string, bytes: number): void {
+  const fd = openSync(path, 'w')
+  const zeros = Buffer.alloc(8 * 1024 * 1024)
+  for (let written = 0; written < bytes; written += zeros.length) writeSync(fd, zeros)
+  fsyncSync(fd)
+  closeSync(fd)
+  rmSync(path)
 }
 
 function call(command: string, ...args: string[]): string {

@@ -3,6 +3,7 @@
  */
 import type { ImageDigest } from '../lib/index.js'
 import { imageRequest } from './image-request.js'
+import { mappingRequest } from './mapping.js'
 import { jsonLine } from './text.js'
 import { answer, type Verb, type VerbContext, withStore } from './verb.js'
 
@@ -13,7 +14,7 @@ export const digest: Verb = async (context) => {
 }
 
 export const pull: Verb = async (context) => {
-  const request = await imageRequest(context)
+  const request = { ...mappingRequest(context.options), ...(await imageRequest(context)) }
   const found = await withStore(context, (store) => store.pull(request))
   return told(context, found, found.image.digest)
 }

@@ -2,18 +2,8 @@
  * Help, by yargs from the option table. Imported only when help is shown: loading yargs takes longer than most verbs.
  */
 import yargs, { type Argv, type Options } from 'yargs'
-import {
-  GLOBAL_OPTIONS,
-  GROUPS,
-  type GroupName,
-  isGroup,
-  type OptionName,
-  optionSpec,
-  synopsis,
-  type VerbName,
-  verbSpec,
-  verbsOf,
-} from './options.js'
+import { isGroup, optionSpec, synopsis, verbSpec, verbsOf } from './option-lookup.js'
+import { GLOBAL_OPTIONS, GROUPS, type GroupName, type OptionName, type VerbName } from './options.js'
 import { readValue } from './values.js'
 
 /**

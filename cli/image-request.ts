@@ -11,6 +11,7 @@ export async function imageRequest(context: VerbContext): Promise<DigestRequest>
   return {
     ...callOptions(context),
     image: operands[0] ?? '',
+    ...(options['no-sync'] ? { noSync: true } : {}),
     ...(options.pull === undefined ? {} : { pull: options.pull }),
     ...(options.platform === undefined ? {} : { platform: options.platform }),
     ...(await registryRequest(context)),

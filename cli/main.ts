@@ -9,7 +9,7 @@
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
 const isSupported = (major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major >= 24
 if (isSupported) {
-  import('./process.js')
+  import('#command')
     .then(({ runProcess }) => runProcess())
     .catch((error: unknown) => {
       // Only a damaged installation ends here; what is in place tells of everything else itself.

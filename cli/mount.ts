@@ -18,6 +18,7 @@ async function forEach(context: VerbContext, verb: 'mount' | 'unmount') {
     })
   }
   let exitStatus = 0
+  if (verb === 'mount') await mountFilesystem(context)
   await withExistingStore(context, async (store) => {
     const ids = options.all ? await allIds(store, context) : new Set(operands)
     for (const id of ids) {
@@ -34,6 +35,13 @@ async function forEach(context: VerbContext, verb: 'mount' | 'unmount') {
     }
   })
   return answer('', exitStatus)
+}
+
+/** A store in a file is not there before that is mounted. */
+async function mountFilesystem({ library, settings, log }: VerbContext): Promise<void> {
+  const { path, changed } = await library.mountStore({ path: settings.store })
+  if (!changed) return
+  log.note('info', { code: 'store-mounted', message: `The store "${path}" is mounted`, facts: { path } })
 }
 
 /** Bundles whose mounts their runtimes make have nothing to mount here. */

@@ -5,6 +5,7 @@
  * verb that takes it. Nothing here parses, prints or runs anything.
  */
 import { COMPOSEFS_GROUP, COMPOSEFS_OPTIONS, COMPOSEFS_VERBS } from './composefs-options.js'
+import { STORE_OPTIONS, STORE_VERBS } from './store-options.js'
 
 export interface OptionSpec {
   /** `texts` may be given several times; `duration` and `age` become milliseconds, `bytes` a number. */
@@ -41,6 +42,7 @@ export const OPTIONS = {
     choices: ['text', 'json'],
     about: 'Lines for people, or one JSON object per line. Default: text',
   },
+  quiet: { type: 'flag', about: 'Tell nothing but errors on stderr' },
   help: { type: 'flag', alias: 'h', about: 'Show this help' },
   version: { type: 'flag', about: 'Show the version' },
   json: { type: 'flag', about: 'Answer in JSON' },
@@ -65,58 +67,14 @@ export const OPTIONS = {
     value: 'HEX',
     about: 'Fail unless the tree has this digest, as groot digest prints it',
   },
-  repair: { type: 'flag', about: 'Bring back what is damaged, from where the images came' },
-  pull: {
-    type: 'choice',
-    value: 'WHEN',
-    choices: ['missing', 'always', 'never'],
-    about:
-      'When to ask a registry. Default: missing, for tags each time, for digests that are not in the store',
-  },
-  all: { type: 'flag', about: 'All bundles of the store' },
-  'ignore-ownership': {
+  'with-clean': {
     type: 'flag',
-    about: 'Without root: make all files the own ones, leave out devices and privileged attributes',
-  },
-  'insecure-registry': {
-    type: 'texts',
-    value: 'HOST[:PORT]',
-    about: 'A registry that may be talked to over http (repeatable)',
-  },
-  username: {
-    type: 'text',
-    value: 'NAME',
-    about: 'Log in to the registry; the password is read with --password-stdin',
-  },
-  'password-stdin': { type: 'flag', about: 'Read the password from standard input, all of it' },
-  authfile: {
-    type: 'text',
-    value: 'FILE',
-    about: 'Where credentials are. Default: REGISTRY_AUTH_FILE, else the files of podman and Docker',
-  },
-  'certs-dir': {
-    type: 'text',
-    value: 'DIR',
     about:
-      'Registry hosts as containerd has them, DIR/HOST/hosts.toml. Default: GROOT_CERTS_D, else /etc/containerd/certs.d',
+      'Clean the store first, with --threshold-bytes as groot clean has it; a clean that fails is a warning',
   },
-  'registries-conf': {
-    type: 'text',
-    value: 'FILE',
-    about:
-      'Mirrors and the like as podman has them. Default: CONTAINERS_REGISTRIES_CONF, else /etc/containers/registries.conf',
-  },
-  'max-file-bytes': { type: 'bytes', value: 'SIZE', about: 'Refuse images with a bigger file, as 512MiB' },
-  'max-total-bytes': { type: 'bytes', value: 'SIZE', about: 'Refuse images whose files hold more, as 20GiB' },
-  'lock-timeout': {
-    type: 'duration',
-    value: 'TIME',
-    about: 'How long to wait for others, as 500ms, 90s, 2m; a bare number is seconds. Default: 60s',
-  },
-  'threshold-bytes': {
-    type: 'bytes',
-    value: 'SIZE',
-    about: 'Do nothing while the store takes no more than this, as 20GiB; else remove until it does not',
+  'no-sync': {
+    type: 'flag',
+    about: 'Do not wait for the disk: faster, but of no use after a power cut; see docs/durability.md',
   },
   'older-than': { type: 'age', value: 'TIME', about: 'Leave what was used within this time, as 12h or 30d' },
   keep: { type: 'texts', value: 'IMAGE', about: 'An image to leave alone (repeatable)' },
@@ -127,7 +85,11 @@ export const OPTIONS = {
     about: 'Stop when this time is over, as 10m; the next clean goes on',
   },
   'must-exist': { type: 'flag', about: 'Fail when there is no such bundle' },
-  force: { type: 'flag', about: 'Also when there are bundles: delete them' },
+  force: {
+    type: 'flag',
+    about: 'Also when there are bundles: delete-store deletes them, rmi takes names away',
+  },
+  ...STORE_OPTIONS,
   ...COMPOSEFS_OPTIONS,
 } as const satisfies Record<string, OptionSpec>
 
@@ -139,6 +101,7 @@ export const GLOBAL_OPTIONS = [
   'driver',
   'log-level',
   'log-format',
+  'quiet',
   'help',
   'version',
 ] as const satisfies OptionName[]
@@ -156,6 +119,18 @@ export interface VerbSpec {
   readonly examples: readonly (readonly [string, string])[]
 }
 
+/** Of verbs that bring an image in. */
+const SOURCE_OPTIONS = [
+  'insecure-registry',
+  'username',
+  'password-stdin',
+  'authfile',
+  'certs-dir',
+  'registries-conf',
+  'max-file-bytes',
+  'max-total-bytes',
+] as const satisfies OptionName[]
+
 export const VERBS = {
   create: {
     about: 'Make a bundle from an image; print its path',
@@ -168,15 +143,17 @@ export const VERBS = {
       'without-mount',
       'verity',
       'expect-digest',
+      'disk-limit-size-bytes',
+      'exclude-image-from-quota',
+      'quota-backend',
+      'uid-mapping',
+      'gid-mapping',
+      'unmapped',
       'ignore-ownership',
-      'insecure-registry',
-      'username',
-      'password-stdin',
-      'authfile',
-      'certs-dir',
-      'registries-conf',
-      'max-file-bytes',
-      'max-total-bytes',
+      ...SOURCE_OPTIONS,
+      'with-clean',
+      'threshold-bytes',
+      'no-sync',
       'lock-timeout',
     ],
     examples: [
@@ -215,14 +192,11 @@ export const VERBS = {
       'json',
       'pull',
       'platform',
-      'insecure-registry',
-      'username',
-      'password-stdin',
-      'authfile',
-      'certs-dir',
-      'registries-conf',
-      'max-file-bytes',
-      'max-total-bytes',
+      'uid-mapping',
+      'gid-mapping',
+      'unmapped',
+      ...SOURCE_OPTIONS,
+      'no-sync',
       'lock-timeout',
     ],
     examples: [['groot pull docker:///debian:12', 'so that a later create is quick']],
@@ -230,20 +204,7 @@ export const VERBS = {
   digest: {
     about: 'Print the fs-verity digest of the tree of an image; needs neither root nor a driver',
     arguments: ['IMAGE'],
-    options: [
-      'json',
-      'pull',
-      'platform',
-      'insecure-registry',
-      'username',
-      'password-stdin',
-      'authfile',
-      'certs-dir',
-      'registries-conf',
-      'max-file-bytes',
-      'max-total-bytes',
-      'lock-timeout',
-    ],
+    options: ['json', 'pull', 'platform', ...SOURCE_OPTIONS, 'no-sync', 'lock-timeout'],
     examples: [['groot digest docker:///debian:12', 'what --expect-digest of create then demands']],
   },
   mount: {
@@ -291,6 +252,22 @@ export const VERBS = {
     options: ['json', 'repair', 'lock-timeout'],
     examples: [['groot check || mail -s "groot store" root', 'exit status 16 when something is damaged']],
   },
+  images: {
+    about: 'List the images of the store: what they take, alone and together, and who uses them',
+    arguments: [],
+    options: ['json'],
+    examples: [["groot images --json | jq -r '.[] | select(.bundles == 0).digest'", 'what no bundle uses']],
+  },
+  rmi: {
+    about: 'Remove images, by name or digest, with what nothing else needs',
+    arguments: ['IMAGE'],
+    repeats: true,
+    options: ['json', 'force', 'lock-timeout'],
+    examples: [
+      ['groot rmi docker:///debian:12', 'the name, and the image when it has no other'],
+      ['groot rmi --force docker:///debian:12', 'the name, though bundles use the image'],
+    ],
+  },
   clean: {
     about: 'Remove what no bundle uses, least recently used first, and what killed commands left',
     arguments: [],
@@ -322,18 +299,7 @@ export const VERBS = {
     options: ['json'],
     examples: [['groot locks', 'what somebody waits for']],
   },
-  'init-store': {
-    about: 'Make a store; print its path',
-    arguments: [],
-    options: ['json', 'verity'],
-    examples: [['groot --store /srv/groot init-store --driver vfs', 'make one with a driver of choice']],
-  },
-  'delete-store': {
-    about: 'Delete the store and all that groot put there',
-    arguments: [],
-    options: ['force'],
-    examples: [['groot --store /srv/groot delete-store --force', 'with all bundles in it']],
-  },
+  ...STORE_VERBS,
   ...COMPOSEFS_VERBS,
 } as const satisfies Record<string, VerbSpec>
 
@@ -358,41 +324,3 @@ type ValueOf<Spec extends OptionSpec> = Spec['type'] extends 'flag'
 
 /** The options that were given, by name; absent ones are absent. */
 export type OptionValues = { readonly [Name in OptionName]?: ValueOf<(typeof OPTIONS)[Name]> }
-
-export function optionSpec(name: OptionName): OptionSpec {
-  return OPTIONS[name]
-}
-
-export function verbSpec(name: VerbName): VerbSpec {
-  return VERBS[name]
-}
-
-export function isVerb(name: string): name is VerbName {
-  return Object.hasOwn(VERBS, name)
-}
-
-export function isGroup(name: string): name is GroupName {
-  return Object.hasOwn(GROUPS, name)
-}
-
-/** Verbs of a group, or those that are in none; in the order of the table. */
-export function verbsOf(group: GroupName | null): VerbName[] {
-  const verbs = Object.keys(VERBS) as VerbName[]
-  return verbs.filter((verb) => (group === null ? !verb.includes(' ') : verb.startsWith(`${group} `)))
-}
-
-/** Whether a verb takes an option, its own or a global one. */
-export function takes(verb: VerbName, option: OptionName): boolean {
-  return verbSpec(verb).options.includes(option) || (GLOBAL_OPTIONS as readonly OptionName[]).includes(option)
-}
-
-/** `create [options] IMAGE ID` */
-export function synopsis(verb: VerbName): string {
-  const spec = verbSpec(verb)
-  const names = spec.arguments.map((name, index) => {
-    if (index < spec.arguments.length - 1) return name
-    const last = spec.repeats ? `${name}…` : name
-    return spec.optional ? `[${last}]` : last
-  })
-  return [verb, '[options]', ...names].join(' ')
-}

@@ -5,22 +5,16 @@
  * where loading yargs alone takes longer than most verbs. Options may stand anywhere, before the verb too; `--` ends them.
  */
 import { UsageError } from '../lib/index.js'
+import { isGroup, isVerb, optionSpec, synopsis, takes, verbSpec, verbsOf } from './option-lookup.js'
 import {
   GLOBAL_OPTIONS,
   GROUPS,
   type GroupName,
-  isGroup,
-  isVerb,
   OPTIONS,
   type OptionName,
   type OptionSpec,
   type OptionValues,
-  optionSpec,
-  synopsis,
-  takes,
   type VerbName,
-  verbSpec,
-  verbsOf,
 } from './options.js'
 import { nearest } from './suggest.js'
 import { counted, quoted } from './text.js'
@@ -89,8 +83,12 @@ function verbOf(words: readonly string[]): TypedVerb {
  */
 export function logChoicesOf(argv: readonly string[]): LogChoices {
   const { given } = scanArguments(argv)
-  const { 'log-level': level, 'log-format': format } = Object.fromEntries(given) as OptionValues
-  return { level, format }
+  const {
+    'log-level': level,
+    'log-format': format,
+    quiet = false,
+  } = Object.fromEntries(given) as OptionValues
+  return { level: quiet ? 'error' : level, format }
 }
 
 export interface LogChoices {

@@ -11,6 +11,7 @@ import {
   initStore,
   login,
   logout,
+  mountStore,
   openStore,
 } from '../lib/index.js'
 import { askAtTerminal } from './ask.js'
@@ -34,7 +35,7 @@ export async function runProcess(): Promise<void> {
     uid: process.geteuid?.() ?? -1,
     cwd: () => process.cwd(),
     version: versionOfPackage(),
-    library: { openStore, initStore, deleteStore, login, logout, composefs },
+    library: { openStore, initStore, deleteStore, mountStore, login, logout, composefs },
     signal,
     stdin: () => addAbortSignal(signal, process.stdin),
     ask: askAtTerminal(signal),
@@ -44,6 +45,7 @@ export async function runProcess(): Promise<void> {
     terminal: {
       isTerminal: process.stderr.isTTY === true,
       columns: process.stdout.columns ?? process.stderr.columns ?? 80,
+      ...(process.stderr.isTTY === true && process.env.TERM !== 'dumb' ? { screen: process.stderr } : {}),
     },
     now: () => performance.now(),
   })

@@ -6,8 +6,9 @@
  */
 import { isErrno, SystemError } from '../lib/index.js'
 import type { Ask } from './ask.js'
+import { type BarStream, createBars } from './bars.js'
 import { failureOf } from './failure.js'
-import { createLog, type Log } from './log.js'
+import { createLog, type Log, tells } from './log.js'
 import type { VerbName } from './options.js'
 import { type CommandLine, logChoicesOf, parseCommandLine } from './parse.js'
 import { registrySettingsOf, type Surroundings, settingsOf } from './settings.js'
@@ -29,8 +30,12 @@ export interface Process extends Surroundings {
   readonly isAnswerTerminal: boolean
   /** Takes whole lines for people; never throws. */
   readonly writeLog: (lines: string) => void
-  /** Whether people read the log on a terminal, and how wide it is. */
-  readonly terminal: { readonly isTerminal: boolean; readonly columns: number }
+  /** Whether people read the log on a terminal, and how wide it is; the terminal itself where it can be drawn on. */
+  readonly terminal: {
+    readonly isTerminal: boolean
+    readonly columns: number
+    readonly screen?: BarStream
+  }
   readonly now: () => number
 }
 
@@ -39,12 +44,11 @@ export async function run(process: Process): Promise<number> {
   // Before the line is read as a whole, because what is wrong with it has to be told in the format that it asks for.
   const choices = logChoicesOf(process.argv)
   const level = choices.level ?? (process.terminal.isTerminal ? 'info' : 'warn')
-  const log = createLog({
-    level,
-    format: choices.format ?? 'text',
-    write: process.writeLog,
-    now: process.now,
-  })
+  const format = choices.format ?? 'text'
+  const { screen } = process.terminal
+  const bars =
+    screen !== undefined && format === 'text' && tells(level, 'info') ? createBars(screen, process.now) : null
+  const log = createLog({ level, format, write: process.writeLog, now: process.now, bars })
   let doing = 'Cannot run groot'
   try {
     const line = parseCommandLine(process.argv)
@@ -52,9 +56,11 @@ export async function run(process: Process): Promise<number> {
     doing = `Cannot finish ${line.verb}`
     const perform = await VERB_MODULES[line.verb]()
     const { text, exitStatus } = await perform(contextOf(process, line, log))
+    log.close()
     await deliver(process, text)
     return exitStatus
   } catch (thrown) {
+    log.close()
     const failure = failureOf(thrown, doing, process.signal)
     log.failure(failure)
     return failure.exitStatus
@@ -67,6 +73,7 @@ const VERB_MODULES: { readonly [Name in VerbName]: () => Promise<Verb> } = {
   delete: async () => (await import('./delete.js')).deleteBundles,
   list: async () => (await import('./list.js')).list,
   stats: async () => (await import('./stats.js')).stats,
+  limit: async () => (await import('./limit.js')).limit,
   pull: async () => (await import('./digest.js')).pull,
   digest: async () => (await import('./digest.js')).digest,
   mount: async () => (await import('./mount.js')).mount,
@@ -74,6 +81,8 @@ const VERB_MODULES: { readonly [Name in VerbName]: () => Promise<Verb> } = {
   login: async () => (await import('./login.js')).login,
   logout: async () => (await import('./logout.js')).logout,
   check: async () => (await import('./check.js')).check,
+  images: async () => (await import('./images.js')).images,
+  rmi: async () => (await import('./rmi.js')).rmi,
   clean: async () => (await import('./clean.js')).clean,
   pin: async () => (await import('./pin.js')).pin,
   unpin: async () => (await import('./unpin.js')).unpin,

@@ -11,6 +11,8 @@ export interface Settings {
   readonly store: string
   /** Undefined when the store decides. */
   readonly driver: string | undefined
+  /** Absolute path of the file that a new store is to be in, if it is to be in one. */
+  readonly backingFile: string | undefined
 }
 
 /** What of the process settings depend on. */
@@ -33,9 +35,12 @@ export function settingsOf(options: OptionValues, around: Surroundings): Setting
       { facts: { option: 'store', value: path } },
     )
   }
+  const absolute = (given: string) => (isAbsolute(given) ? resolve(given) : resolve(around.cwd(), given))
+  const { 'backing-file': file } = options
   return {
-    store: isAbsolute(path) ? resolve(path) : resolve(around.cwd(), path),
+    store: absolute(path),
     driver: options.driver ?? (around.env.GROOT_DRIVER || undefined),
+    backingFile: file === undefined ? undefined : absolute(file),
   }
 }
 

@@ -1,7 +1,7 @@
 /**
  * groot stats: prints what a bundle takes on disk, in the shape that GrootFS has.
  */
-import { NotFoundError } from '../lib/index.js'
+import { type DiskLimitInfo, NotFoundError } from '../lib/index.js'
 import { jsonLine } from './text.js'
 import { answer, callOptions, checkId, type Verb, withExistingStore } from './verb.js'
 
@@ -15,5 +15,13 @@ export const stats: Verb = async (context) => {
   }
   const { total_bytes_used, exclusive_bytes_used } = found.disk_usage
   const { digest } = found
-  return answer(`${jsonLine({ disk_usage: { total_bytes_used, exclusive_bytes_used }, digest })}\n`)
+  const disk_usage = { total_bytes_used, exclusive_bytes_used }
+  return answer(`${jsonLine({ disk_usage, digest, disk_limit: limitJson(found.disk_limit) })}\n`)
+}
+
+/** Exactly the documented fields, in the documented order. */
+export function limitJson(limit: DiskLimitInfo | null): DiskLimitInfo | null {
+  if (limit === null) return null
+  const { size_bytes, exclude_image, writable_bytes, backend } = limit
+  return { size_bytes, exclude_image, writable_bytes, backend }
 }

@@ -2,7 +2,8 @@
  * Values of options: text from the command line to what the table says they are.
  */
 import { UsageError } from '../lib/index.js'
-import { type OptionName, optionSpec } from './options.js'
+import { optionSpec } from './option-lookup.js'
+import type { OptionName } from './options.js'
 import { quoted } from './text.js'
 
 /**

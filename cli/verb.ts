@@ -10,6 +10,7 @@ import type {
   initStore,
   login,
   logout,
+  mountStore,
   openStore,
   RegistrySettings,
 } from '../lib/index.js'
@@ -25,6 +26,7 @@ export interface Library {
   readonly openStore: typeof openStore
   readonly initStore: typeof initStore
   readonly deleteStore: typeof deleteStore
+  readonly mountStore: typeof mountStore
   readonly login: typeof login
   readonly logout: typeof logout
   readonly composefs: typeof composefs

@@ -20,6 +20,7 @@ export const ERROR_CODES = {
   partial: ['clean-incomplete'],
   store: [
     'store-missing',
+    'store-unmounted',
     'store-invalid',
     'store-exists',
     'store-version',
@@ -29,7 +30,7 @@ export const ERROR_CODES = {
     'store-unsafe',
     'record-damaged',
   ],
-  busy: ['lock-timeout', 'lock-lost', 'mount-busy', 'tree-changed'],
+  busy: ['lock-timeout', 'lock-lost', 'mount-busy', 'tree-changed', 'image-in-use', 'image-pinned'],
   exists: ['bundle-exists'],
   'not-found': [
     'bundle-missing',
@@ -75,6 +76,7 @@ export const ERROR_CODES = {
     'layer-invalid',
     'limit-exceeded',
     'user-unknown',
+    'id-unmapped',
     'composefs-invalid',
     'composefs-refused',
     'dump-invalid',
@@ -87,6 +89,8 @@ export const ERROR_CODES = {
     'verity-unsupported',
     'lock-unsupported',
     'ownership-unsupported',
+    'mapping-unsupported',
+    'quota-unsupported',
     'system-unsupported',
     'compression-unsupported',
   ],
@@ -280,9 +284,31 @@ export interface ErrnoError extends Error {
 }
 
 export function isErrno(value: unknown, ...codes: string[]): value is ErrnoError {
+  nameErrno(value)
   const code = (value as { code?: unknown } | null)?.code
   if (typeof code !== 'string' || isGrootError(value) || !/^E[A-Z0-9]+$/.test(code)) return false
   return codes.length === 0 || codes.includes(code)
+}
+
+/** What filesystems say and Node has no name for: it calls each `Unknown system error -N`. */
+const UNNAMED: Readonly<Record<number, readonly [code: string, meaning: string]>> = {
+  74: ['EBADMSG', 'bad message'],
+  116: ['ESTALE', 'stale file handle'],
+  117: ['EUCLEAN', 'structure needs cleaning'],
+  122: ['EDQUOT', 'disk quota exceeded'],
+  123: ['ENOMEDIUM', 'no medium found'],
+}
+
+/** Gives an errno error of Node's the name that it should have; also in its message. */
+function nameErrno(value: unknown): void {
+  const error = value as { code?: unknown; message?: unknown } | null
+  if (typeof error?.code !== 'string' || !error.code.startsWith('Unknown system error -')) return
+  const number = Number(error.code.slice('Unknown system error -'.length))
+  const [code, meaning] = UNNAMED[number] ?? [`E${number}`, 'unknown system error']
+  if (typeof error.message === 'string') {
+    error.message = error.message.replace(`${error.code}: ${error.code}`, `${code}: ${meaning}`)
+  }
+  error.code = code
 }
 
 /**

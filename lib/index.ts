@@ -11,6 +11,8 @@ import type {
   LoginResult,
   LogoutRequest,
   LogoutResult,
+  MountStoreOptions,
+  MountStoreResult,
   OpenStoreOptions,
   StoreInfo,
 } from './operations/api.js'
@@ -19,6 +21,7 @@ import type { ComposefsTools } from './operations/composefs/api.js'
 export { registryEnvironment } from './config/settings.js'
 export * from './errors.js'
 export type { EventSink, GrootEvent } from './events.js'
+export { parseIdRange } from './ids/mapping.js'
 export type * from './operations/api.js'
 export type * from './operations/composefs/api.js'
 export { BUNDLE_ID } from './store/bundle-id.js'
@@ -43,6 +46,15 @@ export async function openStore(options: OpenStoreOptions): Promise<GrootStore> 
  */
 export async function initStore(options: InitStoreOptions): Promise<StoreInfo> {
   return (await import('./operations/init-store.js')).initStore(options)
+}
+
+/**
+ * Mounts the filesystem of a store that is in a file again, as after a reboot. Other stores need nothing.
+ *
+ * @throws {StoreError} `store-invalid` when the file is missing, `store-unsafe`
+ */
+export async function mountStore(options: MountStoreOptions): Promise<MountStoreResult> {
+  return (await import('./operations/mount-store.js')).mountStore(options)
 }
 
 /**

@@ -25,6 +25,7 @@ const RANKS: Record<string, number> = {
   layer: 3,
   sources: 3,
   store: 3,
+  quota: 3,
   metrics: 3,
   driver: 4,
   worker: 4,
@@ -38,6 +39,7 @@ const IMPURE: Record<string, number> = {
   'lib/tree/materialise.ts': 3,
   'lib/tree/write-entry.ts': 3,
   'lib/tree/scan.ts': 3,
+  'lib/tree/update.ts': 3,
 }
 const PURE_ROOMS = new Set(['image', 'tree', 'composefs', 'ids', 'config'])
 const IMPURE_MODULES =

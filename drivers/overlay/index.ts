@@ -4,17 +4,19 @@
  * A base is an EROFS image that names its contents, a rootfs one overlay over it, whatever the number of layers. Where a
  * kernel cannot mount such images, a base is a directory. Needs root.
  */
-import { randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import {
   type BaseId,
   type BaseSpec,
   type BaseUsage,
   type BundleId,
+  type DiskLimit,
   type Driver,
   type DriverModule,
   type DriverRoom,
   isErrno,
+  LimitedSpaces,
+  makeProbeDirectory,
   type Rootfs,
   type RootfsPlace,
   type RootfsSpec,
@@ -69,7 +71,8 @@ async function formatOf(room: DriverRoom, options: OverlayOptions): Promise<Form
     )
   }
   const format: Format = { format: 1, base: found.findings.base }
-  const temporary = `${path}.${randomUUID()}`
+  using probe = makeProbeDirectory(room.directory)
+  const temporary = `${probe.path}/format`
   writeFileSync(temporary, `${JSON.stringify(format)}\n`, { mode: 0o600, flush: true })
   renameSync(temporary, path)
   return format
@@ -93,13 +96,14 @@ class OverlayDriver implements Driver {
     bases: true,
     mounts: true,
     verity: true,
-    diskLimits: false,
+    diskLimits: true,
     nearBases: false,
     rootless: false,
   }
   readonly #options: OverlayOptions
   readonly #format: Format
   readonly #bases: Bases
+  readonly #spaces: LimitedSpaces
   readonly #rootfs: RootfsRoom
 
   constructor(room: DriverRoom, options: OverlayOptions, format: Format) {
@@ -108,7 +112,9 @@ class OverlayDriver implements Driver {
     const directory = `${room.directory}/bases`
     if (!existsSync(directory)) mkdirSync(directory, { recursive: true, mode: 0o700 })
     this.#bases = new Bases(directory, room.objects)
-    this.#rootfs = new RootfsRoom(this.#bases, room.objects, options.verity)
+    const spaces = new LimitedSpaces(room.directory)
+    this.#spaces = spaces
+    this.#rootfs = new RootfsRoom(this.#bases, room.objects, options.verity, spaces)
   }
 
   prepare(base: BaseSpec, signal: AbortSignal): Promise<BaseUsage> {
@@ -116,6 +122,7 @@ class OverlayDriver implements Driver {
   }
 
   removeBase(id: BaseId): Promise<void> {
+    this.#rootfs.forgetBase(id)
     return this.#bases.remove(id)
   }
 
@@ -132,21 +139,31 @@ class OverlayDriver implements Driver {
   }
 
   async unmount(place: RootfsPlace): Promise<boolean> {
-    return this.#rootfs.unmount(place.at)
+    return this.#rootfs.unmountAll(place.at)
   }
 
-  remove(_id: BundleId, at: string): Promise<void> {
-    return this.#rootfs.remove(at)
+  remove(id: BundleId, at: string): Promise<void> {
+    return this.#rootfs.remove(id, at)
+  }
+
+  async setLimit(place: RootfsPlace, limit: DiskLimit): Promise<void> {
+    this.#rootfs.setLimit(place, limit)
   }
 
   usage(place: RootfsPlace): Promise<RootfsUsage> {
     return this.#rootfs.usage(place)
   }
 
+  async close(): Promise<void> {
+    this.#rootfs[Symbol.dispose]()
+  }
+
   listBases(): AsyncIterable<BaseId> {
     return this.#bases.list()
   }
 
-  // All that it has of a bundle stands in the bundle's own directory, so there is nothing that the core does not know.
-  async *listBundles(): AsyncGenerator<BundleId> {}
+  // What it has of a bundle stands in the bundle's own directory, but for the ids by which limits are held.
+  async *listBundles(): AsyncGenerator<BundleId> {
+    yield* this.#spaces.bundles()
+  }
 }

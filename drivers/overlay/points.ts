@@ -3,18 +3,25 @@
  */
 import { byteString, type Directory, type Inode, type Tree } from '../../lib/driver/kit.js'
 
-/** Null when nothing is missing. What the image has on the way there keeps its metadata. */
-export function missingPoints(tree: Tree, mountPoints: readonly string[]): Tree | null {
+interface Owner {
+  readonly uid: number
+  readonly gid: number
+}
+
+const ROOT: Owner = { uid: 0, gid: 0 }
+
+/** Null when nothing is missing. What the image has on the way there keeps its metadata, the rest gets the owner. */
+export function missingPoints(tree: Tree, mountPoints: readonly string[], owner: Owner = ROOT): Tree | null {
   const root = copyOf(tree.root)
   let found = false
   for (const path of mountPoints) {
-    if (addPoint(root, tree.root, path)) found = true
+    if (addPoint(root, tree.root, path, owner)) found = true
   }
   return found ? { root } : null
 }
 
 /** @returns false when it is there, or a way that is no directory leads there: then the runtime has to see to it */
-function addPoint(root: Directory, imageRoot: Directory, path: string): boolean {
+function addPoint(root: Directory, imageRoot: Directory, path: string, owner: Owner): boolean {
   let at = root
   let image: Directory | null = imageRoot
   let isMissing = false
@@ -25,7 +32,7 @@ function addPoint(root: Directory, imageRoot: Directory, path: string): boolean 
     isMissing ||= next === undefined
     const known = at.children.get(name)
     const made: Directory =
-      known?.kind === 'directory' ? known : next === undefined ? newDirectory() : copyOf(next)
+      known?.kind === 'directory' ? known : next === undefined ? newDirectory(owner) : copyOf(next)
     at.children.set(name, made)
     at = made
     image = next ?? null
@@ -37,12 +44,12 @@ function copyOf(directory: Directory): Directory {
   return { ...directory, children: new Map() }
 }
 
-function newDirectory(): Directory {
+function newDirectory({ uid, gid }: Owner): Directory {
   return {
     kind: 'directory',
     mode: 0o755,
-    uid: 0,
-    gid: 0,
+    uid,
+    gid,
     mtimeSeconds: 0n,
     mtimeNanoseconds: 0,
     xattrs: new Map(),

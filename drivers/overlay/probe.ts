@@ -7,7 +7,6 @@ import {
   chmodSync,
   closeSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readFileSync,
   renameSync,
@@ -19,12 +18,13 @@ import {
   type Directory,
   enableVerity,
   isErrno,
+  LimitedSpaces,
+  makeProbeDirectory,
   type ObjectReader,
   objectName,
   type Probe,
   type ProbePlace,
   type RegularFile,
-  removeTree,
   type Tree,
   TreeImage,
   verityDigest,
@@ -81,13 +81,14 @@ type Failure = Omit<Exclude<Probe, { usable: true }>, 'usable'>
 
 /** @returns null when it works */
 async function attempt(place: string, kind: BaseKind, { verity }: OverlayOptions): Promise<Failure | null> {
-  const directory = mkdtempSync(`${place}/.tmp-probe-`)
+  using probe = makeProbeDirectory(place)
+  const directory = probe.path
   const objects: ObjectReader = {
     directory: `${directory}/objects`,
     path: (digest) => `${directory}/objects/${objectName(digest)}`,
   }
   const bases = new Bases(`${directory}/bases`, objects)
-  const room = new RootfsRoom(bases, objects, verity)
+  using room = new RootfsRoom(bases, objects, verity, new LimitedSpaces(directory))
   const at = `${directory}/bundle/rootfs`
   try {
     const tree = sampleTree(objects)
@@ -127,7 +128,6 @@ async function attempt(place: string, kind: BaseKind, { verity }: OverlayOptions
     }
   } finally {
     room.unmount(at)
-    removeTree(directory)
   }
 }
 
@@ -174,9 +174,9 @@ function verityNote(directory: string, { verity }: OverlayOptions): string {
 }
 
 function hasVerity(place: string): boolean {
-  const directory = mkdtempSync(`${place}/.tmp-probe-`)
+  using probe = makeProbeDirectory(place)
   try {
-    const path = `${directory}/file`
+    const path = `${probe.path}/file`
     writeFileSync(path, CONTENT)
     const fd = openSync(path, 'r')
     try {
@@ -187,7 +187,5 @@ function hasVerity(place: string): boolean {
   } catch (error) {
     if (isErrno(error)) return false
     throw error
-  } finally {
-    removeTree(directory)
   }
 }

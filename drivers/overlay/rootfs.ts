@@ -5,15 +5,20 @@
 import { closeSync, existsSync, lstatSync, mkdirSync, readSync, rmdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import {
+  type BaseId,
+  type BundleId,
   BusyError,
+  type DiskLimit,
   diskUsageInSlices,
   isErrno,
   isMountPoint,
+  type LimitedSpaces,
   type Mount,
   materialise,
   measureVerity,
-  mountComposefs,
+  mountImage,
   mountOverDirectories,
+  mountOverImage,
   type ObjectReader,
   openImage,
   type RootfsPlace,
@@ -28,20 +33,24 @@ import {
   type VerityMode,
 } from '../../lib/driver/kit.js'
 import { type Base, type Bases, damaged, noVerity, objectDamaged, topOf } from './bases.js'
+import { ImageMounts } from './image-mounts.js'
 import { missingPoints } from './points.js'
 
 const MAX_STACKED = 64 // mounts on one place, so that whoever goes on mounting does not keep us for ever
 const HEADER_BYTES = 1152
 
-export class RootfsRoom {
+export class RootfsRoom implements Disposable {
   readonly #bases: Bases
   readonly #objects: ObjectReader
   readonly #verity: VerityMode
+  readonly #images = new ImageMounts()
+  readonly #spaces: LimitedSpaces
 
-  constructor(bases: Bases, objects: ObjectReader, verity: VerityMode) {
+  constructor(bases: Bases, objects: ObjectReader, verity: VerityMode, spaces: LimitedSpaces) {
     this.#bases = bases
     this.#objects = objects
     this.#verity = verity
+    this.#spaces = spaces
   }
 
   /** Makes the directories, and mounts unless told not to. @returns what the runtime has to mount */
@@ -49,6 +58,7 @@ export class RootfsRoom {
     const base = this.#baseOf(spec)
     mkdirSync(spec.at, { mode: 0o700 })
     if (!spec.readOnly) {
+      if (spec.limit !== null) await this.#makeSpace(spec, spec.limit)
       const { upper, work } = writableOf(spec)
       mkdirSync(work, { mode: 0o700 })
       // The top of an overlay is that of its upper directory.
@@ -61,9 +71,12 @@ export class RootfsRoom {
     }
     if (spec.withoutMount) {
       if (spec.readOnly) await this.#makePoints(spec)
+      this.#holdToLimit(spec)
       return this.#runtimeMounts(spec, base)
     }
     this.#mount(spec, base)
+    // What the kernel needs in `work` is there now, and does not count.
+    this.#holdToLimit(spec)
     if (spec.readOnly && !spec.mountPoints.every((path) => isThere(spec.at, path))) {
       this.unmount(spec.at)
       await this.#makePoints(spec)
@@ -72,9 +85,32 @@ export class RootfsRoom {
     return []
   }
 
+  #makeSpace(spec: RootfsSpec, { backend, writableBytes }: DiskLimit): Promise<void> {
+    const { id: bundle, syncLater, signal } = spec
+    const directory = spaceOf(spec.at)
+    return this.#spaces.make({
+      bundle,
+      directory,
+      backend,
+      writableBytes,
+      roomBytes: 0,
+      syncLater,
+      signal,
+    })
+  }
+
+  #holdToLimit({ at, limit, readOnly }: RootfsPlace): void {
+    if (limit !== null && !readOnly) this.#spaces.hold(spaceOf(at), limit.writableBytes)
+  }
+
+  /** Nothing is written to a rootfs without upper directory, so that every limit is held. */
+  setLimit({ id, at, readOnly }: RootfsPlace, { writableBytes }: DiskLimit): void {
+    if (!readOnly) this.#spaces.change(id, spaceOf(at), writableBytes)
+  }
+
   /** A runtime makes the mount points that an image lacks, and cannot where nothing may be written. */
   async #makePoints(spec: RootfsSpec): Promise<void> {
-    const tree = missingPoints(await spec.tree(), spec.mountPoints)
+    const tree = missingPoints(await spec.tree(), spec.mountPoints, spec.containerRoot)
     if (tree === null) return
     const path = pointsOf(spec)
     await materialise(tree, this.#objects, path, {
@@ -85,10 +121,26 @@ export class RootfsRoom {
     spec.syncLater(path)
   }
 
+  /** Lets go of a base that is to be removed. */
+  forgetBase(id: BaseId): void {
+    this.#images.drop(id)
+  }
+
+  [Symbol.dispose](): void {
+    this.#images[Symbol.dispose]()
+  }
+
   mount(place: RootfsPlace): boolean {
-    if (isMountPoint(place.at)) return false
+    const isOpened = place.limit !== null && !place.readOnly && this.#spaces.open(place.id, spaceOf(place.at))
+    if (isMountPoint(place.at)) return isOpened
     this.#mount(place, this.#baseOf(place))
     return true
+  }
+
+  /** The same for a place and what is below it. @throws {BusyError} `mount-busy` */
+  unmountAll(at: string): boolean {
+    const found = this.unmount(at)
+    return this.#spaces.close(spaceOf(at)) || found
   }
 
   /** Takes away all that is mounted on a place. @throws {BusyError} `mount-busy` */
@@ -111,8 +163,9 @@ export class RootfsRoom {
     }
   }
 
-  async remove(at: string): Promise<void> {
+  async remove(id: BundleId, at: string): Promise<void> {
     this.unmount(at)
+    await this.#spaces.remove(id, spaceOf(at))
     try {
       rmdirSync(at)
     } catch (error) {
@@ -148,9 +201,7 @@ export class RootfsRoom {
       }
       const image = openImage(this.#bases.image(id))
       try {
-        mountComposefs({
-          image,
-          hasAcl: hasAcl(image),
+        const layers = {
           objects: [this.#objects.directory],
           at: place.at,
           above,
@@ -158,7 +209,9 @@ export class RootfsRoom {
           verity: this.#checksContents(image, place, base),
           // Its mount is taken away again before anything is mounted on it for good.
           scratch: place.at,
-        })
+        }
+        const make = () => mountImage(image, hasAcl(image))
+        this.#images.with(id, image, make, (mount) => mountOverImage(mount, layers))
       } finally {
         closeSync(image)
       }
@@ -239,10 +292,14 @@ export class RootfsRoom {
   }
 }
 
-/** Beside the rootfs, in the bundle's own directory. */
-function writableOf({ at }: Pick<RootfsPlace, 'at'>): { upper: string; work: string } {
-  const bundle = dirname(at)
-  return { upper: `${bundle}/upper`, work: `${bundle}/work` }
+/** Beside the rootfs, in the bundle's own directory, or in the space that is limited there. */
+function writableOf({ at, limit }: Pick<RootfsPlace, 'at' | 'limit'>): { upper: string; work: string } {
+  const above = limit === null ? dirname(at) : spaceOf(at)
+  return { upper: `${above}/upper`, work: `${above}/work` }
+}
+
+function spaceOf(at: string): string {
+  return `${dirname(at)}/limited`
 }
 
 function pointsOf({ at }: Pick<RootfsPlace, 'at'>): string {

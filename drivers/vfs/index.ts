@@ -1,27 +1,40 @@
 /**
  * vfs: every rootfs is a directory of its own, written from the tree. Works on every filesystem, also without root.
  *
- * Contents are shared with `objects/` where the filesystem can reflink, and copied elsewhere. There are no bases and no
- * mounts, so nothing is lost in a reboot and nothing needs to be unmounted.
+ * Contents are shared with `objects/` where the filesystem can reflink, and copied elsewhere. There are no bases, and no
+ * mounts but those of a rootfs whose limit is held by a filesystem in a file.
  */
 
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, renameSync } from 'node:fs'
+import { dirname } from 'node:path'
 import {
   type BaseId,
   type BaseUsage,
   BugError,
   type BundleId,
+  BusyError,
+  byteString,
+  cloneMount,
+  type DiskLimit,
   type Driver,
   type DriverModule,
+  type DriverRoom,
   diskUsageInSlices,
+  isErrno,
+  isMountPoint,
+  LimitedSpaces,
   materialise,
+  placeMount,
   type Rootfs,
   type RootfsPlace,
   type RootfsSpec,
   type RootfsUsage,
   removeTreeInSlices,
   syncFilesystem,
+  type Tree,
+  treeRoomBytes,
   UsageError,
+  unmount,
 } from '../../lib/driver/kit.js'
 
 const vfs: DriverModule<null> = {
@@ -45,8 +58,8 @@ const vfs: DriverModule<null> = {
     return { usable: true, notes: ['every bundle is a full copy of its image'] }
   },
 
-  async open(): Promise<Driver> {
-    return new VfsDriver()
+  async open(room): Promise<Driver> {
+    return new VfsDriver(room)
   },
 }
 
@@ -57,9 +70,15 @@ class VfsDriver implements Driver {
     bases: false,
     mounts: false,
     verity: false,
-    diskLimits: false,
+    diskLimits: true,
     nearBases: false,
     rootless: true,
+  }
+
+  readonly #spaces: LimitedSpaces
+
+  constructor(room: DriverRoom) {
+    this.#spaces = new LimitedSpaces(room.directory)
   }
 
   async prepare(): Promise<BaseUsage> {
@@ -71,18 +90,63 @@ class VfsDriver implements Driver {
   async create(spec: RootfsSpec): Promise<Rootfs> {
     const tree = await spec.tree()
     const skipped = new Skipped()
-    await materialise(tree, spec.objects, spec.at, {
-      ignoreOwnership: spec.ignoreOwnership,
-      signal: spec.signal,
-      onSkipped: (what, path, detail) => skipped.add(what, path, detail),
-    })
+    const write = async (directory: string): Promise<void> => {
+      await materialise(tree, spec.objects, directory, {
+        ignoreOwnership: spec.ignoreOwnership,
+        signal: spec.signal,
+        onSkipped: (what, path, detail) => skipped.add(what, path, detail),
+      })
+    }
+    if (spec.limit === null) await write(spec.at)
+    else await this.#createLimited(spec, spec.limit, tree, write)
     skipped.report(spec)
     syncPath(spec.at)
     return { mounts: [] }
   }
 
-  async remove(_id: BundleId, at: string): Promise<void> {
+  /** What the image takes is written before the limit is held, so that it does not count. */
+  async #createLimited(
+    { id: bundle, at, syncLater, signal }: RootfsSpec,
+    { backend, writableBytes }: DiskLimit,
+    tree: Tree,
+    write: (directory: string) => Promise<void>,
+  ): Promise<void> {
+    const directory = spaceOf(at)
+    const roomBytes = treeRoomBytes(tree)
+    await this.#spaces.make({ bundle, directory, backend, writableBytes, roomBytes, syncLater, signal })
+    await write(`${directory}/rootfs`)
+    if (backend === 'loop') {
+      mkdirSync(at, { mode: 0o700 })
+      bind(`${directory}/rootfs`, at)
+    } else {
+      // What is made in it goes on being counted where it is moved to.
+      renameSync(`${directory}/rootfs`, at)
+    }
+    this.#spaces.hold(directory, writableBytes)
+  }
+
+  async mount({ id, at, limit }: RootfsPlace): Promise<boolean> {
+    if (limit === null) return false
+    const isOpened = this.#spaces.open(id, spaceOf(at))
+    if (limit.backend !== 'loop' || isMountPoint(at)) return isOpened
+    bind(`${spaceOf(at)}/rootfs`, at)
+    return true
+  }
+
+  async unmount({ at, limit }: RootfsPlace): Promise<boolean> {
+    if (limit?.backend !== 'loop') return false
+    const found = release(at)
+    return this.#spaces.close(spaceOf(at)) || found
+  }
+
+  async setLimit({ id, at }: RootfsPlace, { writableBytes }: DiskLimit): Promise<void> {
+    this.#spaces.change(id, spaceOf(at), writableBytes)
+  }
+
+  async remove(id: BundleId, at: string): Promise<void> {
+    if (existsSync(spaceOf(at))) release(at)
     await removeTreeInSlices(at)
+    await this.#spaces.remove(id, spaceOf(at))
   }
 
   async usage({ at }: RootfsPlace): Promise<RootfsUsage> {
@@ -91,8 +155,40 @@ class VfsDriver implements Driver {
   }
 
   async *listBases(): AsyncGenerator<BaseId> {}
-  // A rootfs stands in its bundle and nowhere else, so there is nothing that the core does not know already.
-  async *listBundles(): AsyncGenerator<BundleId> {}
+  // A rootfs stands in its bundle and nowhere else; but ids are taken by which limits are held.
+  async *listBundles(): AsyncGenerator<BundleId> {
+    yield* this.#spaces.bundles()
+  }
+}
+
+/** Beside the rootfs, in the bundle's own directory. */
+function spaceOf(at: string): string {
+  return `${dirname(at)}/limited`
+}
+
+/** Shows a directory at another place. */
+function bind(directory: string, at: string): void {
+  const mount = cloneMount(byteString(directory))
+  try {
+    placeMount(mount, byteString(at))
+  } finally {
+    closeSync(mount)
+  }
+}
+
+const MAX_STACKED = 16 // mounts on one place, so that whoever goes on mounting does not keep us for ever
+
+/** Takes away what is mounted on a place. @throws {BusyError} `mount-busy` */
+function release(at: string): boolean {
+  let found = false
+  try {
+    for (let left = MAX_STACKED; left > 0 && unmount(at); left--) found = true
+    return found
+  } catch (error) {
+    if (!isErrno(error, 'EBUSY')) throw error
+    const message = `Cannot unmount "${at}": a process uses it, or something is mounted in it`
+    throw new BusyError('mount-busy', message, { facts: { path: at }, cause: error, temporary: true })
+  }
 }
 
 function syncPath(directory: string): void {

@@ -110,6 +110,8 @@ export interface RootfsSpec extends RootfsPlace {
   readonly ignoreOwnership: boolean
   /** Absolute paths of directories that the runtime needs in the rootfs, and makes where it may write. */
   readonly mountPoints: readonly string[]
+  /** Who on the host is root of the container: whom directories belong to that the runtime would have made. */
+  readonly containerRoot?: { readonly uid: number; readonly gid: number }
   /** Mounts nothing; what would have been mounted is in the result. Drivers without mounts take no notice. */
   readonly withoutMount: boolean
   /** Has a directory synced when the bundle is committed, together with all else: cheaper than a sync here. */
@@ -176,6 +178,8 @@ export interface Driver {
   objectsOf?(id: BaseId): AsyncIterable<VerityDigest>
   listBases(): AsyncIterable<BaseId>
   listBundles(): AsyncIterable<BundleId>
+  /** Lets go of what it holds open; nothing is asked of it afterwards. */
+  close?(): Promise<void>
 }
 
 export interface DriverModule<Options = unknown> {

@@ -9,7 +9,7 @@ import { isErrno, isGrootError, UnsupportedError, UsageError } from '../errors.j
 import type { Driver, DriverModule, DriverRoom, ProbePlace } from './contract.js'
 
 const NAME = /^[a-z0-9][a-z0-9-]{0,63}$/
-const BUILT_IN_DRIVERS: readonly string[] = ['overlay', 'vfs']
+const BUILT_IN_DRIVERS: readonly string[] = ['btrfs', 'overlay', 'vfs']
 const DRIVER_API = 1
 
 /**

@@ -3,29 +3,44 @@
  * nothing else of groot, and drivers from other packages get the same as `groot/driver-kit`.
  */
 
-export { byteString } from '../bytes.js'
+export { type ByteString, byteString } from '../bytes.js'
 export { readHeader as readComposefsHeader } from '../composefs/format.js'
 export { TreeImage } from '../composefs/tree-image.js'
 export { VerityHasher, verityDigest } from '../composefs/verity.js'
 export type { VerityDigest } from '../digest.js'
 export * from '../errors.js'
 export type { EventSink, GrootEvent } from '../events.js'
+export { quotaState } from '../linux/btrfs-quota.js'
+export {
+  createSnapshot,
+  createSubvolume,
+  isBtrfs,
+  setSubvolumeReadOnly,
+} from '../linux/btrfs-subvolume.js'
 export {
   composefsMountWays,
-  mountComposefs,
+  mountImage,
   mountOverDirectories,
+  mountOverImage,
   openImage,
 } from '../linux/composefs-mount.js'
 export { diskUsage, diskUsageInSlices } from '../linux/disk-usage.js'
-export { unmount } from '../linux/mount-context.js'
+export { extentUsage } from '../linux/extent-usage.js'
+export { cloneMount, placeMount, unmount } from '../linux/mount-context.js'
 export { isMountPoint } from '../linux/mount-points.js'
 export { removeTree, removeTreeInSlices } from '../linux/remove-tree.js'
 export { syncDirectory, syncFilesystem } from '../linux/sync.js'
 export { enableVerity, measureVerity } from '../linux/verity.js'
+export { LimitedSpaces } from '../quota/limited-space.js'
+export { SubvolumeLimits, usageByQuota } from '../quota/subvolume-limits.js'
 export { BASE_ID } from '../store/base-id.js'
 export { BUNDLE_ID } from '../store/bundle-id.js'
 export { type ObjectReader, objectName } from '../store/objects.js'
 export { contentsOf } from '../tree/contents.js'
 export { type MaterialiseOptions, materialise } from '../tree/materialise.js'
 export type * from '../tree/model.js'
+export { openScanned, type ScannedEntry, scanDirectory } from '../tree/scan.js'
+export { treeBytes, treeRoomBytes } from '../tree/size.js'
+export { updateTree } from '../tree/update.js'
 export type * from './contract.js'
+export { makeProbeDirectory, type ProbeDirectory } from './probe-directory.js'

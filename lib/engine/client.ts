@@ -13,8 +13,10 @@ import type {
   CreateRequest,
   DigestRequest,
   GrootStore,
+  LimitRequest,
   OpenStoreOptions,
   PullRequest,
+  RemoveImagesRequest,
 } from '../operations/api.js'
 import { startThread } from '../worker/threads.js'
 import { fromWire } from '../worker/wire-error.js'
@@ -26,6 +28,8 @@ import type {
   PlainCleanRequest,
   PlainCreateRequest,
   PlainDigestRequest,
+  PlainLimitRequest,
+  PlainRemoveImagesRequest,
   ToEngine,
 } from './protocol.js'
 
@@ -71,6 +75,13 @@ class EngineStore implements GrootStore {
       options,
     )
   }
+  limit(id: string, request: LimitRequest) {
+    const { signal: _signal, onEvent: _onEvent, ...plain } = request
+    return this.#engine.call<'limit'>(
+      { method: 'limit', bundle: id, request: plain satisfies PlainLimitRequest },
+      request,
+    )
+  }
   digest(request: DigestRequest) {
     const { signal: _signal, onEvent: _onEvent, ...plain } = request
     return this.#engine.call<'digest'>(
@@ -108,6 +119,16 @@ class EngineStore implements GrootStore {
     const { signal: _signal, onEvent: _onEvent, ...plain } = request
     return this.#engine.call<'clean'>(
       { method: 'clean', request: plain satisfies PlainCleanRequest },
+      request,
+    )
+  }
+  images(options: CallOptions = {}) {
+    return this.#engine.call<'images'>({ method: 'images', options: plainOptions(options) }, options)
+  }
+  removeImages(request: RemoveImagesRequest) {
+    const { signal: _signal, onEvent: _onEvent, ...plain } = request
+    return this.#engine.call<'removeImages'>(
+      { method: 'removeImages', request: plain satisfies PlainRemoveImagesRequest },
       request,
     )
   }
@@ -166,7 +187,7 @@ class Engine {
     const abort = () => this.#send({ kind: 'abort', id })
     signal?.addEventListener('abort', abort, { once: true })
     try {
-      return await this.#ask(id, { kind: 'call', id, call }, onEvent)
+      return await this.#ask(id, { kind: 'call', id, call, wantsEvents: onEvent !== undefined }, onEvent)
     } finally {
       signal?.removeEventListener('abort', abort)
     }
@@ -180,6 +201,8 @@ class Engine {
         this.#onSettled = resolve
       })
     }
+    // What a thread has open stays open when the thread ends.
+    if (this.#lost === null) await this.#ask(CLOSING, { kind: 'close' }, undefined).catch(() => {})
     await this.#worker.terminate()
   }
 
@@ -202,6 +225,8 @@ class Engine {
         return this.#settle(OPENING, (pending) => pending.resolve(message as never))
       case 'open-failed':
         return this.#settle(OPENING, (pending) => pending.reject(fromWire(message.error)))
+      case 'closed':
+        return this.#settle(CLOSING, (pending) => pending.resolve(undefined as never))
       case 'event':
         return this.#pending.get(message.id)?.onEvent?.(message.event)
       case 'result':
@@ -230,6 +255,7 @@ class Engine {
 }
 
 const OPENING = 0
+const CLOSING = -1
 
 function engineLost(cause: Error): BugError {
   return new BugError(`Cannot finish the call: the engine thread ended: ${cause.message}`, { cause })

@@ -3,6 +3,7 @@
  */
 import { parentPort } from 'node:worker_threads'
 import { BugError } from '../errors.js'
+import type { GrootEvent } from '../events.js'
 import type { GrootStore } from '../operations/api.js'
 import { openStoreHere } from '../operations/open-store.js'
 import { toWire } from '../worker/wire-error.js'
@@ -19,9 +20,11 @@ port.on('message', (message: ToEngine) => {
     case 'open':
       return void open(message.options)
     case 'call':
-      return void carryOut(message.id, message.call)
+      return void carryOut(message)
     case 'abort':
       return running.get(message.id)?.abort()
+    case 'close':
+      return void close()
     default:
       message satisfies never
   }
@@ -36,13 +39,19 @@ async function open(options: Parameters<typeof openStoreHere>[0]): Promise<void>
   }
 }
 
-async function carryOut(id: number, call: Call): Promise<void> {
+/** What fails here cannot be helped any more: the thread ends next. */
+async function close(): Promise<void> {
+  await store?.close().catch(() => {})
+  send({ kind: 'closed' })
+}
+
+async function carryOut({ id, call, wantsEvents }: ToEngine & { kind: 'call' }): Promise<void> {
   const controller = new AbortController()
   running.set(id, controller)
   try {
     const shared = {
       signal: controller.signal,
-      onEvent: (event: (FromEngine & { kind: 'event' })['event']) => send({ kind: 'event', id, event }),
+      ...(wantsEvents ? { onEvent: (event: GrootEvent) => send({ kind: 'event', id, event }) } : {}),
     }
     send({ kind: 'result', id, value: await run(call, shared) })
   } catch (error) {
@@ -69,8 +78,14 @@ function run(call: Call, shared: Parameters<GrootStore['list']>[0]): Promise<unk
       return store.delete(call.bundle, { ...call.options, ...shared })
     case 'stats':
       return store.stats(call.bundle, { ...call.options, ...shared })
+    case 'limit':
+      return store.limit(call.bundle, { ...call.request, ...shared })
     case 'list':
       return store.list({ ...call.options, ...shared })
+    case 'images':
+      return store.images({ ...call.options, ...shared })
+    case 'removeImages':
+      return store.removeImages({ ...call.request, ...shared })
     case 'locks':
       return store.locks({ ...call.options, ...shared })
     case 'clean':

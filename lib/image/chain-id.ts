@@ -13,12 +13,18 @@ import { type ChainId, type DiffId, sha256 } from '../digest.js'
  * @param diffIds digests of the plain tars, base first
  * @returns one chain id per layer, same order; none for no layers
  */
-export function chainIds(diffIds: readonly DiffId[]): ChainId[] {
+export function chainIds(diffIds: readonly DiffId[]): readonly ChainId[] {
+  const known = KNOWN.get(diffIds)
+  if (known !== undefined) return known
   const chain: ChainId[] = []
   for (const diffId of diffIds) {
     const below = chain.at(-1)
     const id = below === undefined ? diffId : sha256(toBytes(byteString(`${below} ${diffId}`)))
     chain.push(id as string as ChainId) // a digest over a whole chain is its chain id
   }
+  KNOWN.set(diffIds, chain)
   return chain
 }
+
+/** A config's list of layers is asked for its names each time that the image is used, and never changes. */
+const KNOWN = new WeakMap<readonly DiffId[], readonly ChainId[]>()

@@ -4,6 +4,8 @@
  * Every call makes fresh objects, so a caller may change what it gets. What the image decides is in runtime-spec.ts.
  */
 
+import { hostIdOf, type IdMapping, type IdRange } from '../ids/mapping.js'
+
 /** A mount as the runtime-spec writes it (config.md, "Mounts"). */
 export interface SpecMount {
   readonly destination: string
@@ -42,12 +44,15 @@ export function defaultRlimits() {
   return [{ type: 'RLIMIT_NOFILE', hard: 1024, soft: 1024 }]
 }
 
+const TTY_GROUP = 5
+
 /** The kernel's filesystems, in the order in which they are mounted. */
-export function defaultMounts(isRootless: boolean): SpecMount[] {
+export function defaultMounts(isRootless: boolean, mapping: IdMapping | null = null): SpecMount[] {
   const quiet = ['nosuid', 'noexec', 'nodev']
-  // Group 5 (tty) has no id in a namespace with a single one, and sysfs belongs to the network namespace, which is the
+  // Group 5 (tty) has no id in a namespace with a single one, or another that lacks it, and sysfs belongs to the network namespace, which is the
   // host's there: it can only be bound.
-  const tty = isRootless ? [] : ['gid=5']
+  const hasTty = !isRootless && (mapping === null || hostIdOf(mapping.gid, TTY_GROUP) !== null)
+  const tty = hasTty ? [`gid=${TTY_GROUP}`] : []
   const sys = isRootless
     ? { destination: '/sys', type: 'none', source: '/sys', options: ['rbind', ...quiet, 'ro'] }
     : { destination: '/sys', type: 'sysfs', source: 'sysfs', options: [...quiet, 'ro'] }
@@ -88,14 +93,20 @@ export function defaultMounts(isRootless: boolean): SpecMount[] {
  * Without root it is what `runc spec --rootless` makes of it: a user namespace whose only id, 0, is the caller; the
  * host's network; no device rules, which need the right to change cgroups.
  *
+ * With a mapping root runs a container whose ids are others on the host: a user namespace is added, and no more is different.
+ *
  * @param hasUnifiedCgroups whether the machine has cgroups version 2 only; the container then gets a cgroup namespace
  */
-export function defaultLinux(rootless: RootlessIds | null, hasUnifiedCgroups: boolean) {
+export function defaultLinux(
+  rootless: RootlessIds | null,
+  hasUnifiedCgroups: boolean,
+  mapping: IdMapping | null = null,
+) {
   const namespaces = (
     rootless === null ? ['pid', 'network', 'ipc', 'uts', 'mount'] : ['pid', 'ipc', 'uts', 'mount']
   )
     .concat(hasUnifiedCgroups ? ['cgroup'] : [])
-    .concat(rootless === null ? [] : ['user'])
+    .concat(rootless === null && mapping === null ? [] : ['user'])
     .map((type) => ({ type }))
   const rights =
     rootless === null
@@ -104,7 +115,16 @@ export function defaultLinux(rootless: RootlessIds | null, hasUnifiedCgroups: bo
           uidMappings: [{ containerID: 0, hostID: rootless.uid, size: 1 }],
           gidMappings: [{ containerID: 0, hostID: rootless.gid, size: 1 }],
         }
-  return { ...rights, namespaces, maskedPaths: [...MASKED_PATHS], readonlyPaths: [...READONLY_PATHS] }
+  const ids =
+    mapping === null
+      ? {}
+      : { uidMappings: mapping.uid.map(specRange), gidMappings: mapping.gid.map(specRange) }
+  return { ...rights, ...ids, namespaces, maskedPaths: [...MASKED_PATHS], readonlyPaths: [...READONLY_PATHS] }
+}
+
+/** config-linux.md, "User namespace mappings". */
+function specRange({ containerId, hostId, size }: IdRange) {
+  return { containerID: containerId, hostID: hostId, size }
 }
 
 const MASKED_PATHS = [

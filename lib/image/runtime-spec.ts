@@ -8,6 +8,7 @@
  * no terminal; TERM is left out with it; the hostname is the bundle's id; the root is read-only only when asked for.
  */
 import { ImageError } from '../errors.js'
+import type { IdMapping } from '../ids/mapping.js'
 import type { ImageConfig } from './config.js'
 import { quote } from './json.js'
 import {
@@ -33,6 +34,8 @@ export interface SpecRequest {
   readonly bundleId: string
   /** Who will run the bundle without root; null for root. */
   readonly rootless: RootlessIds | null
+  /** The ids of the container's user namespace; null for none of its own. Default null. */
+  readonly mapping?: IdMapping | null
   /** Mounts that make the rootfs (a driver's); they come before all others. */
   readonly mounts?: readonly SpecMount[]
   /** Whether the machine has cgroups version 2 only, where `runc spec` adds a cgroup namespace. Default false. */
@@ -51,6 +54,7 @@ export interface SpecRequest {
  */
 export function runtimeSpec(config: ImageConfig, request: SpecRequest) {
   const isRootless = request.rootless !== null
+  const mapping = request.mapping ?? null
   const { uid, gid, additionalGids } = isRootless ? ROOT_USER : request.user
   const annotations = annotationsOf(config)
   return {
@@ -67,8 +71,8 @@ export function runtimeSpec(config: ImageConfig, request: SpecRequest) {
     },
     root: { path: request.rootfsPath, readonly: request.readOnly },
     hostname: hostnameOf(request.bundleId),
-    mounts: [...(request.mounts ?? []), ...defaultMounts(isRootless), ...volumeMounts(config)],
-    linux: defaultLinux(request.rootless, request.hasUnifiedCgroups ?? false),
+    mounts: [...(request.mounts ?? []), ...defaultMounts(isRootless, mapping), ...volumeMounts(config)],
+    linux: defaultLinux(request.rootless, request.hasUnifiedCgroups ?? false, mapping),
     ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
   }
 }

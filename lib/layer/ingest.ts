@@ -41,6 +41,8 @@ export interface IngestRequest {
   /** Whether contents that the store has are used as they are; else all are written. */
   readonly reuse: boolean
   readonly limits: LayerLimits
+  /** False for a store whose owner does without: see lib/linux/sync.ts. */
+  readonly sync: boolean
 }
 
 export interface IngestHooks {

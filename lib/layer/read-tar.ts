@@ -149,7 +149,7 @@ export class TarReader {
     const offset = this.#memberOffset >= 0 ? this.#memberOffset : this.#offset()
     const what = entry === '' ? `the layer at byte ${offset}` : `entry "${entry}" of the layer`
     return new ImageError(fault.code, `Cannot read ${what}: ${fault.message}`, {
-      facts: { entry, cause: fault.message, offset },
+      facts: { entry, cause: fault.message, offset, ...(fault.limit === null ? {} : { limit: fault.limit }) },
     })
   }
 
@@ -303,11 +303,12 @@ export class TarReader {
     const { maxEntries, maxFileBytes, maxTotalBytes } = this.#limits
     if (++this.#entries > maxEntries) throw tooMuch(`it is one more entry than the limit of ${maxEntries}`)
     if (entry.size > maxFileBytes) {
-      throw tooMuch(`it has ${entry.size} bytes, the limit for one file is ${maxFileBytes}`)
+      throw tooMuch(`it has ${entry.size} bytes, the limit for one file is ${maxFileBytes}`, 'maxFileBytes')
     }
     this.#expandedBytes += entry.size
     if (this.#expandedBytes > maxTotalBytes) {
-      throw tooMuch(`with it all files have ${this.#expandedBytes} bytes, the limit is ${maxTotalBytes}`)
+      const found = this.#expandedBytes
+      throw tooMuch(`with it all files have ${found} bytes, the limit is ${maxTotalBytes}`, 'maxTotalBytes')
     }
   }
 
@@ -385,6 +386,6 @@ function paddingOf(length: number): number {
   return (BLOCK_BYTES - (length % BLOCK_BYTES)) % BLOCK_BYTES
 }
 
-function tooMuch(cause: string): TarFault {
-  return new TarFault('limit-exceeded', cause)
+function tooMuch(cause: string, limit: TarFault['limit'] = null): TarFault {
+  return new TarFault('limit-exceeded', cause, limit)
 }

@@ -10,10 +10,13 @@ export type TarFaultCode = 'tar-invalid' | 'entry-refused' | 'limit-exceeded'
 /** The message is the cause: what was found, and what would be right, without the member's name. */
 export class TarFault extends Error {
   readonly code: TarFaultCode
+  /** Which of the caller's limits it was, where that matters to callers. */
+  readonly limit: 'maxFileBytes' | 'maxTotalBytes' | null
 
-  constructor(code: TarFaultCode, cause: string) {
+  constructor(code: TarFaultCode, cause: string, limit: TarFault['limit'] = null) {
     super(cause)
     this.code = code
+    this.limit = limit
   }
 }
 

@@ -78,6 +78,14 @@ export const CALLS = {
     number: { x64: 429, arm64: 429 },
   },
   read: { result: 'int64', parameters: ['int', 'void *', 'uint64'] },
+  open_tree: { result: 'int', parameters: ['int', 'void *', 'uint'], number: { x64: 428, arm64: 428 } },
+  fallocate: { result: 'int', parameters: ['int', 'int', 'int64', 'int64'] },
+  quotactl: { result: 'int', parameters: ['int', 'void *', 'int', 'void *'] },
+  quotactl_fd: {
+    result: 'int',
+    parameters: ['int', 'uint', 'int', 'void *'],
+    number: { x64: 443, arm64: 443 },
+  },
   umount2: { result: 'int', parameters: ['void *', 'int'] },
   statx: {
     result: 'int',
@@ -94,6 +102,7 @@ export const CALLS = {
   flistxattr: { result: 'int64', parameters: ['int', 'void *', 'uint64'] },
   llistxattr: { result: 'int64', parameters: ['void *', 'void *', 'uint64'] },
   fremovexattr: { result: 'int', parameters: ['int', 'void *'] },
+  lremovexattr: { result: 'int', parameters: ['void *', 'void *'] },
   fsync: { result: 'int', parameters: ['int'] },
   syncfs: { result: 'int', parameters: ['int'] },
   sync_file_range: { result: 'int', parameters: ['int', 'int64', 'int64', 'uint'] },
@@ -111,6 +120,8 @@ export type Calls = {
   readonly errno: () => number
   /** strerror(3): `No space left on device`. */
   readonly strerror: (errno: number) => string
+  /** Where memory is, for structures that point to others. Only for buffers of more than 64 bytes: smaller ones may move. */
+  readonly addressOf: (memory: Uint8Array) => bigint
 }
 
 type Koffi = typeof koffi
@@ -170,6 +181,7 @@ function declareAll(arch: 'x64' | 'arm64', preferNumbers: boolean): Calls {
   }
   table.errno = native.errno
   table.strerror = library.func('strerror', 'str', ['int'])
+  table.addressOf = native.address
   // Filled from the same table that the type is made of.
   return table as Calls
 }

@@ -10,11 +10,7 @@ import { attachLoop } from './loop.js'
 import { MountContext, placeMount, unmount } from './mount-context.js'
 import { makeOverlay, type OverlayLayers } from './overlay-mount.js'
 
-export interface ComposefsMount {
-  /** Descriptor of the image file, open for reading. */
-  readonly image: number
-  /** Whether the image's header says that it has ACLs. */
-  readonly hasAcl: boolean
+export interface ComposefsLayers {
   /** Absolute paths of directories of objects. */
   readonly objects: readonly string[]
   /** Absolute path of a directory. */
@@ -40,14 +36,32 @@ export function openImage(path: string): number {
   return openAt(AT_FDCWD, pathString(path), O_RDONLY | O_NOFOLLOW)
 }
 
+export interface ComposefsMount extends ComposefsLayers {
+  /** Descriptor of the image file, open for reading. */
+  readonly image: number
+  /** Whether the image's header says that it has ACLs. */
+  readonly hasAcl: boolean
+}
+
 /** Mounts; when it throws, nothing is mounted. */
 export function mountComposefs(request: ComposefsMount): void {
-  const image = mountImage(request.image, request.hasAcl)
+  const mount = mountImage(request.image, request.hasAcl)
   try {
-    place(overlayOn(image, request), request.at)
+    mountOverImage(mount, request)
   } finally {
-    close(image)
+    close(mount)
   }
+}
+
+/**
+ * Mounts an overlay over the mount of an image; when it throws, nothing is mounted.
+ *
+ * @param image descriptor of what mountImage made, which stays the caller's
+ * @returns whether that can serve again: on kernels before 6.15 it cannot
+ */
+export function mountOverImage(image: number, layers: ComposefsLayers): boolean {
+  place(overlayOn(image, layers), layers.at)
+  return ways.lower === 'detached'
 }
 
 /** Mounts a plain overlay over directories, the topmost first, the last of which is a whole tree. */
@@ -67,8 +81,14 @@ function place(mount: number, at: string): void {
   }
 }
 
-/** The image as a mount without a place. @returns its descriptor */
-function mountImage(file: number, hasAcl: boolean): number {
+/**
+ * Mounts an image without giving it a place.
+ *
+ * @param file descriptor of the image, open for reading
+ * @param hasAcl whether the image's header says that it has ACLs
+ * @returns descriptor of the mount, which goes away with it
+ */
+export function mountImage(file: number, hasAcl: boolean): number {
   if (ways.image === 'file') {
     try {
       return mountErofs(descriptorPath(file), hasAcl)
@@ -95,7 +115,7 @@ function mountErofs(source: CString, hasAcl: boolean): number {
   return context.mount({ readOnly: true })
 }
 
-function overlayOn(image: number, { above, objects, writable, verity, scratch }: ComposefsMount): number {
+function overlayOn(image: number, { above, objects, writable, verity, scratch }: ComposefsLayers): number {
   const layers = (lower: CString) => {
     const lowers = above === null ? [lower] : [pathString(above), lower]
     return { lowers, data: objects, writable, verity }

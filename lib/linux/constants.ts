@@ -32,7 +32,9 @@ export const SEEK_HOLE = 4
 
 export const FICLONE = 0x40049409
 
+export const SYNC_FILE_RANGE_WAIT_BEFORE = 1
 export const SYNC_FILE_RANGE_WRITE = 2
+export const SYNC_FILE_RANGE_WAIT_AFTER = 4
 
 export const LOCK_SH = 1
 export const LOCK_EX = 2
@@ -47,6 +49,8 @@ export const MOUNT_ATTR_RDONLY = 1
 export const MOVE_MOUNT_F_EMPTY_PATH = 4
 export const MNT_DETACH = 2
 export const UMOUNT_NOFOLLOW = 8
+export const OPEN_TREE_CLONE = 1
+export const OPEN_TREE_CLOEXEC = 0o2000000
 
 /** linux/fsverity.h; the numbers carry the sizes of the structures. */
 export const FS_IOC_ENABLE_VERITY = 0x40806685
@@ -58,10 +62,48 @@ export const VERITY_DIGEST = { algorithm: 0, size: 2, digest: 4 } as const
 /** linux/loop.h */
 export const LOOP_CTL_GET_FREE = 0x4c82
 export const LOOP_CONFIGURE = 0x4c0a
+export const LOOP_SET_CAPACITY = 0x4c07
 export const LO_FLAGS_READ_ONLY = 1
 export const LO_FLAGS_AUTOCLEAR = 4
 /** struct loop_config; `flags` is that of the struct loop_info64 in it. */
 export const LOOP_CONFIG = { size: 304, fd: 0, blockSize: 4, flags: 60 } as const
+
+/** linux/fs.h: attributes of files, the project that they are counted for among them. */
+export const FS_IOC_FSGETXATTR = 0x801c581f
+export const FS_IOC_FSSETXATTR = 0x401c5820
+export const FS_XFLAG_PROJINHERIT = 0x200
+/** struct fsxattr */
+export const FSXATTR = { size: 28, flags: 0, project: 12 } as const
+
+/** linux/dqblk_xfs.h, which is the interface to quotas of all filesystems; space is counted in units of 512 bytes. */
+export const PRJQUOTA = 2
+export const Q_XGETQUOTA = 0x5803
+export const Q_XSETQLIM = 0x5804
+export const Q_XGETQSTATV = 0x5808
+export const FS_PROJ_QUOTA = 2
+export const FS_DQUOT_VERSION = 1
+export const FS_QSTATV_VERSION1 = 1
+export const FS_QUOTA_PDQ_ACCT = 0x10
+export const FS_QUOTA_PDQ_ENFD = 0x20
+export const FS_DQ_BSOFT = 4
+export const FS_DQ_BHARD = 8
+/** struct fs_disk_quota */
+export const DISK_QUOTA = {
+  size: 112,
+  version: 0,
+  flags: 1,
+  fields: 2,
+  id: 4,
+  hardBlocks: 8,
+  softBlocks: 16,
+  blocks: 40,
+  inodes: 48,
+} as const
+/** struct fs_quota_statv */
+export const QUOTA_STAT = { size: 160, version: 0, flags: 2 } as const
+
+/** fs/ext4/ext4.h: grows a mounted filesystem to a number of blocks. */
+export const EXT4_IOC_RESIZE_FS = 0x40086610
 
 /** File types in the upper bits of a mode. */
 export const S_IFMT = 0o170000

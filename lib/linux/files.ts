@@ -215,6 +215,11 @@ export function truncate(fd: number, size: number): void {
   if (uninterrupted((libc) => libc.ftruncate(fd, size)) < 0) failed('ftruncate')
 }
 
+/** Takes room on the disk for a range of a file, whose size grows with it. Reads as zeroes. */
+export function allocate(fd: number, offset: number, length: number): void {
+  if (uninterrupted((libc) => libc.fallocate(fd, 0, offset, length)) < 0) failed('fallocate')
+}
+
 /** @returns how many bytes were read; 0 at the end of the file */
 export function readAt(fd: number, buffer: Uint8Array, length: number, position: number): number {
   const count = uninterrupted((libc) => libc.pread(fd, buffer, Math.min(length, buffer.length), position))

@@ -1,6 +1,7 @@
 /**
- * Loop devices, for kernels that mount no file without one.
+ * Loop devices: files as block devices, for what can only be mounted from one.
  */
+import { readFileSync } from 'node:fs'
 import { pathString } from './c-string.js'
 import { calls } from './calls.js'
 import {
@@ -10,6 +11,7 @@ import {
   LOOP_CONFIG,
   LOOP_CONFIGURE,
   LOOP_CTL_GET_FREE,
+  LOOP_SET_CAPACITY,
   O_RDONLY,
   O_RDWR,
 } from './constants.js'
@@ -24,16 +26,16 @@ export interface LoopDevice {
   readonly fd: number
 }
 
-/** A read-only device over a file; the kernel frees it when nobody uses it any more. */
-export function attachLoop(file: number): LoopDevice {
+/** A device over a file, read-only unless told otherwise; the kernel frees it when nobody uses it any more. */
+export function attachLoop(file: number, isWritable = false): LoopDevice {
   const control = openAt(AT_FDCWD, pathString('/dev/loop-control'), O_RDWR)
   try {
     for (let left = TRIES; ; left--) {
       const number = calls().ioctlNumber(control, LOOP_CTL_GET_FREE, 0)
       if (number < 0) failed('ioctl LOOP_CTL_GET_FREE')
       const path = `/dev/loop${number}`
-      const fd = openAt(AT_FDCWD, pathString(path), O_RDONLY)
-      if (configure(fd, file)) return { path, fd }
+      const fd = openAt(AT_FDCWD, pathString(path), isWritable ? O_RDWR : O_RDONLY)
+      if (configure(fd, file, isWritable)) return { path, fd }
       const errno = calls().errno()
       close(fd)
       // Another process was quicker with the device that was free.
@@ -44,10 +46,31 @@ export function attachLoop(file: number): LoopDevice {
   }
 }
 
-function configure(device: number, file: number): boolean {
+/**
+ * The device that a mounted filesystem is on, by the number of its device (FileStat.device); null when that is no loop
+ * device.
+ */
+export function loopDeviceOf(device: number): string | null {
+  const number = `${Math.floor(device / 2 ** 20)}:${device % 2 ** 20}`
+  const name = /^DEVNAME=(loop\d+)$/m.exec(readFileSync(`/sys/dev/block/${number}/uevent`, 'utf8'))?.[1]
+  return name === undefined ? null : `/dev/${name}`
+}
+
+/** Has a device see that its file has become larger. */
+export function growLoop(path: string): void {
+  const fd = openAt(AT_FDCWD, pathString(path), O_RDWR)
+  try {
+    if (calls().ioctlNumber(fd, LOOP_SET_CAPACITY, 0) < 0) failed('ioctl LOOP_SET_CAPACITY', pathString(path))
+  } finally {
+    close(fd)
+  }
+}
+
+function configure(device: number, file: number, isWritable: boolean): boolean {
   const config = Buffer.alloc(LOOP_CONFIG.size)
   config.writeUInt32LE(file, LOOP_CONFIG.fd)
   config.writeUInt32LE(512, LOOP_CONFIG.blockSize) // any sector size will do: EROFS asks for its own blocks
-  config.writeUInt32LE(LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR, LOOP_CONFIG.flags)
+  const access = isWritable ? 0 : LO_FLAGS_READ_ONLY
+  config.writeUInt32LE(access | LO_FLAGS_AUTOCLEAR, LOOP_CONFIG.flags)
   return calls().ioctlMemory(device, LOOP_CONFIGURE, config) === 0
 }

@@ -15,6 +15,8 @@ import {
   MNT_DETACH,
   MOUNT_ATTR_RDONLY,
   MOVE_MOUNT_F_EMPTY_PATH,
+  OPEN_TREE_CLOEXEC,
+  OPEN_TREE_CLONE,
   UMOUNT_NOFOLLOW,
 } from './constants.js'
 import { ERRNO, errnoError } from './errno.js'
@@ -106,6 +108,14 @@ export function placeMount(mount: number, at: PathArgument): void {
   const path = asCString(at)
   if (calls().move_mount(mount, EMPTY_PATH, AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
     failed('move_mount', path)
+}
+
+/** A further mount of what a directory shows, without a place yet. @returns a descriptor; the mount goes away with it */
+export function cloneMount(directory: PathArgument): number {
+  const path = asCString(directory)
+  const fd = calls().open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)
+  if (fd < 0) failed('open_tree', path)
+  return fd
 }
 
 /**

@@ -23,6 +23,7 @@ import {
 } from './files.js'
 import { mountPointsBelow } from './mount-points.js'
 import { type DirectoryItem, readBatches } from './read-directory.js'
+import { removeSubvolume } from './remove-subvolume.js'
 import { runAtOnce, runInSlices, type Work } from './slices.js'
 import { mountIdFromProc, mountIdOf, statDescriptor } from './stat.js'
 
@@ -184,8 +185,8 @@ class Removal {
     for (let attempt = 0; ; attempt++) {
       try {
         if (item.kind === 'directory' || item.kind === null || attempt > 0) {
-          const fd = this.#open(directory, item.name, place)
-          if (fd !== null) return fd
+          const opened = this.#open(directory, item.name, place)
+          if (opened !== null) return opened.fd
         }
         unlinkAt(directory, item.name)
         return null
@@ -197,15 +198,23 @@ class Removal {
     }
   }
 
-  /** Opens a directory that can be listed and changed. @returns null when it is no directory */
-  #open(directory: number, name: ByteString, place: Place): number | null {
+  /**
+   * Opens a directory that can be listed and changed.
+   *
+   * @returns null when it is no directory; without a descriptor when it was a subvolume and is gone already
+   */
+  #open(directory: number, name: ByteString, place: Place): { fd: number | null } | null {
     const fd = openOrPermit(directory, name)
     if (fd === null) return null
     try {
       const stat = statDescriptor(fd)
       if ((stat.mountId ?? mountIdFromProc(fd)) !== this.#mountId) throw mountBusy(this.#path, place())
+      if (removeSubvolume(directory, name, fd, stat)) {
+        close(fd)
+        return { fd: null }
+      }
       if (stat.uid === this.#ownUid && (stat.mode & 0o700) !== 0o700) changeMode(fd, 0o700)
-      return fd
+      return { fd }
     } catch (error) {
       close(fd)
       throw error

@@ -1,25 +1,47 @@
 /**
  * Making written things durable. All calls wait for the disk, so they belong on a worker thread.
+ *
+ * Within withoutSyncs nothing waits and nothing is written early, whoever asks for it, drivers included: a store that may be
+ * lost (lib/store/unsynced.ts) is left to the kernel.
  */
-
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { byteString } from '../bytes.js'
 import { pathString } from './c-string.js'
 import { calls } from './calls.js'
-import { SYNC_FILE_RANGE_WRITE } from './constants.js'
+import {
+  SYNC_FILE_RANGE_WAIT_AFTER,
+  SYNC_FILE_RANGE_WAIT_BEFORE,
+  SYNC_FILE_RANGE_WRITE,
+} from './constants.js'
 import { ERRNO, errnoError } from './errno.js'
 import { close, failed, openDirectory, uninterrupted } from './files.js'
 
+const leavingOut = new AsyncLocalStorage<true>()
+
+/** Carries out work whose syncs are left out, also those after it has waited for something. */
+export function withoutSyncs<T>(work: () => T): T {
+  return leavingOut.run(true, work)
+}
+
+/** Whether syncs are carried out here; for handing the work on to another thread. */
+export function isSyncing(): boolean {
+  return leavingOut.getStore() === undefined
+}
+
 /** Writes all that is not on disk yet of the filesystem that a descriptor is on, names and metadata too (syncfs). */
 export function syncFilesystem(fd: number): void {
+  if (!isSyncing()) return
   if (uninterrupted((libc) => libc.syncfs(fd)) < 0) failed('syncfs')
 }
 
 export function syncFile(fd: number): void {
+  if (!isSyncing()) return
   if (uninterrupted((libc) => libc.fsync(fd)) < 0) failed('fsync')
 }
 
 /** Makes the names in a directory durable. */
 export function syncDirectory(path: string): void {
+  if (!isSyncing()) return
   const fd = openDirectory(pathString(path))
   try {
     if (uninterrupted((libc) => libc.fsync(fd)) === 0) return
@@ -38,10 +60,26 @@ export function syncDirectory(path: string): void {
  * @param length 0 means to the end
  */
 export function startWriteback(fd: number, offset: number, length: number): void {
+  if (!isSyncing()) return
   const libc = calls()
   if (libc.sync_file_range(fd, offset, length, SYNC_FILE_RANGE_WRITE) === 0) return
   const errno = libc.errno()
   if (![ERRNO.EINVAL, ERRNO.ENOSYS, ERRNO.EOPNOTSUPP, ERRNO.ESPIPE, ERRNO.EINTR].includes(errno)) {
     throw errnoError(errno, 'sync_file_range')
   }
+}
+
+/**
+ * Writes the contents of a file and waits for them, but not for its size and its name: on a filesystem that keeps the order of
+ * metadata, the next sync of anything makes those durable.
+ *
+ * @returns false where the kernel or the filesystem cannot; then a sync of the file is needed
+ */
+export function writeContents(fd: number): boolean {
+  if (!isSyncing()) return true
+  const flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER
+  if (uninterrupted((libc) => libc.sync_file_range(fd, 0, 0, flags)) === 0) return true
+  const errno = calls().errno()
+  if ([ERRNO.EINVAL, ERRNO.ENOSYS, ERRNO.EOPNOTSUPP, ERRNO.ESPIPE].includes(errno)) return false
+  throw errnoError(errno, 'sync_file_range')
 }

@@ -53,6 +53,12 @@ export function removeXattr(fd: number, name: ByteString): void {
   if (calls().fremovexattr(fd, cString(name)) < 0) failed('fremovexattr', name)
 }
 
+/** Does not follow a symlink. */
+export function removeXattrAt(directory: number, fileName: PathArgument, name: ByteString): void {
+  if (calls().lremovexattr(descriptorPath(directory, fileName), cString(name)) < 0)
+    failed('lremovexattr', name)
+}
+
 type ListCall = (libc: Calls, buffer: Buffer) => number
 type GetCall = (libc: Calls, name: CString, buffer: Buffer) => number
 

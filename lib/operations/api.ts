@@ -4,7 +4,10 @@
  */
 import type { RegistrySettings } from '../config/settings.js'
 import type { EventSink } from '../events.js'
+import type { IdMappingRequest } from '../ids/mapping.js'
 
+export type { IdMappingRequest, IdRange, UnmappedIds } from '../ids/mapping.js'
+export type * from './store-api.js'
 export type { RegistrySettings }
 
 export interface OpenStoreOptions {
@@ -60,6 +63,27 @@ export interface CreateRequest extends CallOptions {
   readonly expectDigest?: string
   /** For callers without root: owners become the caller, devices and privileged xattrs are left out and reported. */
   readonly ignoreOwnership?: boolean
+  /**
+   * Leaves out all syncs: faster, and not there after a power cut. Then the next operation that writes verifies the whole
+   * store first. Default: what the store was made with. See docs/durability.md.
+   */
+  readonly noSync?: boolean
+  /** Cleans the store first, as clean() does with this threshold; a clean that fails is a warning (`clean-failed`). */
+  readonly withClean?: { readonly thresholdBytes?: number }
+  /**
+   * Which ids of the host those of the container are, as docs/mappings.md has it; needs root. Null: owners as the image has them,
+   * whatever the store says. Default: what the store was made with.
+   */
+  readonly mapping?: IdMappingRequest | null
+  /** What the container may write to its root filesystem, volumes aside, at most; docs/limits.md. Default: no limit. */
+  readonly diskLimitSizeBytes?: number
+  /** Counts only what the container writes; else the image's own bytes are part of the limit. */
+  readonly excludeImageFromQuota?: boolean
+  /**
+   * Who holds the limit: the filesystem of the store by its quotas, `native`, which is the default, or a filesystem of
+   * that size in a file, `loop`. What cannot be held is refused.
+   */
+  readonly quotaBackend?: 'native' | 'loop'
   /** Registries (`HOST[:PORT]`) that may be talked to over http. */
   readonly insecureRegistries?: readonly string[]
   readonly credentials?: Credentials
@@ -115,10 +139,12 @@ export type DigestRequest = Pick<
   | 'credentials'
   | 'registry'
   | 'limits'
+  | 'noSync'
   | 'pull'
 >
 
-export type PullRequest = DigestRequest
+/** With a mapping the base for that mapping is made. */
+export type PullRequest = DigestRequest & Pick<CreateRequest, 'mapping'>
 
 export interface MountResult {
   readonly id: string
@@ -137,6 +163,29 @@ export interface BundleStats {
   /** As in BundleInfo. */
   readonly digest: string
   readonly disk_usage: { readonly total_bytes_used: number; readonly exclusive_bytes_used: number }
+  /** Null for none. */
+  readonly disk_limit: DiskLimitInfo | null
+}
+
+/** Names as in BundleStats. */
+export interface DiskLimitInfo {
+  /** As it was asked for. */
+  readonly size_bytes: number
+  readonly exclude_image: boolean
+  /** What of it is the container's to write, before it has written anything. */
+  readonly writable_bytes: number
+  readonly backend: 'native' | 'loop'
+}
+
+export interface LimitRequest extends CallOptions {
+  readonly diskLimitSizeBytes: number
+  /** As in CreateRequest. Default: as the bundle was made. */
+  readonly excludeImageFromQuota?: boolean
+}
+
+export interface LimitResult {
+  readonly id: string
+  readonly disk_limit: DiskLimitInfo
 }
 
 export interface CheckProblem {
@@ -243,52 +292,59 @@ export interface HeldLock {
   readonly since: string | null
 }
 
-export interface InitStoreOptions {
-  readonly path: string
-  /** Default: `overlay` where that works, else `vfs`. */
-  readonly driver?: string
-  readonly driverOptions?: unknown
+/** An image that the store has. Bytes are of blocks on disk; a thing that several need counts for each of them once. */
+export interface ImageSummary {
+  /** Of the manifest. */
+  readonly digest: string
+  /** In full form, in byte order; none when all names have come to mean other images. */
+  readonly references: readonly string[]
+  /** `os/arch[/variant]`, as its config says. */
+  readonly platform: string | null
+  /** What `digest` gives: of the tree; null when there is no base yet, so that it is not known. */
+  readonly tree: string | null
+  /** Whether all its layers are here; not when a pull was cut short. */
+  readonly complete: boolean
+  /** Of all that it needs: objects, layer records, base, manifest, config and names. */
+  readonly totalBytes: number
+  /** What of them other images need too, or bundles of images that are gone. */
+  readonly sharedBytes: number
+  /** The rest: what removing the image would free. */
+  readonly ownBytes: number
+  /** RFC 3339, UTC; to the minute. */
+  readonly lastUsedAt: string
+  readonly pinned: boolean
+  /** How many bundles were made from it. */
+  readonly bundles: number
 }
 
-export interface StoreInfo {
-  readonly path: string
-  readonly driver: string
-  readonly id: string
-  /** What the driver's probe had to say. */
-  readonly notes: readonly string[]
-}
-
-export interface DeleteStoreOptions {
-  readonly path: string
-  /** Also when there are bundles. */
+export interface RemoveImagesRequest extends CallOptions {
+  /** References or digests. A reference that stands for images of several platforms means all of them. */
+  readonly images: readonly string[]
+  /**
+   * Takes the names away also where bundles or running operations use the image, or where a digest has several names. What
+   * is in use stays until it is not, and the next clean has it.
+   */
   readonly force?: boolean
 }
 
-export interface LoginRequest extends Pick<CallOptions, 'signal' | 'onEvent'> {
-  /** `HOST[:PORT]`; `docker.io` for Docker Hub. */
-  readonly host: string
-  readonly credentials: Credentials
-  /** Registries (`HOST[:PORT]`) that may be talked to over http. */
-  readonly insecureRegistries?: readonly string[]
-  /** As in CreateRequest; with `authFile` the credentials are kept there. */
-  readonly registry?: RegistrySettings
+export interface RemovedImage {
+  /** Of the manifest. */
+  readonly digest: string
+  /** The references that do not lead to it any more. */
+  readonly untagged: readonly string[]
+  /** Whether the image itself is gone: false while it has other names, or something uses it. */
+  readonly removed: boolean
 }
 
-export interface LoginResult {
-  /** In normal form. */
-  readonly host: string
-  /** Where the credentials are now: a file, or with a helper, by the name of its program. */
-  readonly keptIn:
-    | { readonly kind: 'file'; readonly path: string }
-    | { readonly kind: 'helper'; readonly name: string }
-}
-
-export type LogoutRequest = Pick<LoginRequest, 'signal' | 'onEvent' | 'host' | 'registry'>
-
-export interface LogoutResult {
-  readonly host: string
-  /** Whether the file had an entry; a helper does not tell. */
-  readonly existed: boolean
+export interface RemoveImagesReport {
+  readonly images: readonly RemovedImage[]
+  readonly freedBytes: number
+  /** Objects removed, their bytes among `freedBytes`. */
+  readonly objects: number
+  /** Images, bases and layers that were removed. */
+  readonly removed: readonly CleanedItem[]
+  /** What could not be removed, and why. */
+  readonly skipped: readonly SkippedItem[]
 }
 
 export interface GrootStore extends AsyncDisposable {
@@ -301,6 +357,12 @@ export interface GrootStore extends AsyncDisposable {
   /** Whole bundles only, by id in byte order. Never waits for creates. */
   list(options?: CallOptions): Promise<BundleSummary[]>
   stats(id: string, options?: CallOptions): Promise<BundleStats>
+  /**
+   * Changes the disk limit of a bundle that was made with one, also while its container runs.
+   *
+   * @throws {QuotaError} `quota-exceeded` when the image, or what is written already, is more
+   */
+  limit(id: string, request: LimitRequest): Promise<LimitResult>
   /** The digest that the tree of an image has. Fetches what the store lacks; needs neither driver nor root. */
   digest(request: DigestRequest): Promise<ImageDigest>
   /** Brings an image in and makes its base, so that a create has nothing left to fetch; makes no bundle. */
@@ -316,6 +378,16 @@ export interface GrootStore extends AsyncDisposable {
    * killed operations left. Waits for no create and stops none. What cannot be removed is in the report, not thrown.
    */
   clean(request?: CleanRequest): Promise<CleanReport>
+  /** The images of the store, by name. What is damaged is told as a warning and left out. Waits for nobody. */
+  images(options?: CallOptions): Promise<ImageSummary[]>
+  /**
+   * Removes images, with all that nobody else needs. A name of an image that has other names is taken away and no more. When this
+   * throws because of the request, nothing was removed; what could not be removed is in the report.
+   *
+   * @throws {NotFoundError} `image-missing`
+   * @throws {BusyError} `image-in-use`, `image-pinned`
+   */
+  removeImages(request: RemoveImagesRequest): Promise<RemoveImagesReport>
   /** Keeps an image that the store has from being cleaned, with its layers. @throws {NotFoundError} `image-missing` */
   pin(image: string, options?: CallOptions): Promise<PinResult>
   unpin(image: string, options?: CallOptions): Promise<PinResult>

@@ -10,16 +10,20 @@ import { TreeImage } from '../composefs/tree-image.js'
 import type { DiffId, VerityDigest } from '../digest.js'
 import { ImageError, isGrootError } from '../errors.js'
 import type { EventSink } from '../events.js'
+import type { IdMapping } from '../ids/mapping.js'
 import type { ImageConfig } from '../image/config.js'
 import { planVolumes, type Volume, volumeTree } from '../image/volumes.js'
 import type { LayerLimits } from '../layer/limits.js'
 import type { LockRequest } from '../locks/locks.js'
-import { baseIdOf } from '../store/base-id.js'
-import { type BaseRecord, type RecordedFile, readBase, writeBase } from '../store/bases.js'
+import { type BaseId, baseIdOf, unmappedBaseId } from '../store/base-id.js'
+import { type BaseRecord, listBaseIds, type RecordedFile, readBase, writeBase } from '../store/bases.js'
 import type { ObjectReader } from '../store/objects.js'
 import { findInode } from '../tree/find.js'
+import { mapOwners } from '../tree/map-owners.js'
 import type { Tree } from '../tree/model.js'
+import { treeBytes } from '../tree/size.js'
 import { mergeImage } from './layers.js'
+import { nearBase } from './near-base.js'
 import type { OpenedStore } from './opened-store.js'
 
 export interface BaseContext {
@@ -27,21 +31,25 @@ export interface BaseContext {
   readonly events: EventSink
   readonly signal: AbortSignal
   readonly locking: LockRequest
+  /** Null for owners as the image has them. */
+  readonly mapping: IdMapping | null
 }
 
 export interface ReadyBase {
   readonly record: BaseRecord
-  /** The tree: merged when it is first asked for, unless making the base needed it. */
+  /** The tree, its owners mapped: merged when it is first asked for, unless making the base needed it. */
   tree(): Tree
-  /** What a volume begins with; without the whole tree where that was recorded. */
+  /** What a volume begins with, its owners mapped; without the whole tree where that was recorded. */
   volume(volume: Volume): Tree
+  /** What the image counts for disk limits. */
+  imageBytes(): number
 }
 
 /**
  * The base of layers that are all in the store, made if there is none.
  *
  * @param config of the image that wants it, whose volumes a new base remembers
- * @throws {ImageError} when the layers do not fit on each other, or `composefs-refused`
+ * @throws {ImageError} when the layers do not fit on each other, `composefs-refused`, `id-unmapped`
  */
 export async function ensureBase(
   store: OpenedStore,
@@ -49,21 +57,36 @@ export async function ensureBase(
   config: ImageConfig | null,
   context: BaseContext,
 ): Promise<ReadyBase> {
+  const { mapping } = context
   const tree = once(() => mergeImage(store, layers, context.limits, context.events))
-  const known = knownBase(store, layers, context.events)
-  if (known !== null) return readyBase(known, tree)
-  await using _lock = await store.locks.base(baseIdOf(layers), context.locking)
+  const trees = { image: tree, rootfs: once(() => mapped(tree(), mapping)) }
+  const id = baseIdOf(layers, mapping)
+  const known = knownBase(store, id, context.events)
+  if (known !== null) return readyBase(known, trees)
+  await using _lock = await store.locks.base(id, context.locking)
   // Again, now that nobody else is making it: who held the lock may have.
-  const made = knownBase(store, layers, context.events)
-  return readyBase(made ?? (await makeBase(store, layers, config, tree(), context)), tree)
+  const made = knownBase(store, id, context.events)
+  return readyBase(made ?? (await makeBase(store, layers, config, trees, context)), trees)
 }
 
-function readyBase(record: BaseRecord, tree: () => Tree): ReadyBase {
+/** A tree as the image has it, and as a rootfs has it. */
+interface Trees {
+  readonly image: () => Tree
+  readonly rootfs: () => Tree
+}
+
+function mapped(tree: Tree, mapping: IdMapping | null): Tree {
+  return mapping === null ? tree : mapOwners(tree, mapping)
+}
+
+function readyBase(record: BaseRecord, { image, rootfs }: Trees): ReadyBase {
   const volume = (wanted: Volume): Tree => {
     const dump = record.volumes.get(wanted.destination)
-    return dump === undefined ? volumeTree(tree(), wanted) : treeFromComposefs(parseDump(Buffer.from(dump)))
+    const begins =
+      dump === undefined ? volumeTree(image(), wanted) : treeFromComposefs(parseDump(Buffer.from(dump)))
+    return mapped(begins, record.mapping)
   }
-  return { record, tree, volume }
+  return { record, tree: rootfs, volume, imageBytes: () => record.imageBytes ?? treeBytes(image()) }
 }
 
 /** What small volumes begin with, as dumps: most are empty, and a create should not merge a tree to learn that. */
@@ -83,14 +106,24 @@ export function digestOfLayers(
   layers: readonly DiffId[],
   context: Pick<BaseContext, 'limits' | 'events'>,
 ): VerityDigest {
-  const known = knownBase(store, layers, context.events)
-  if (known !== null) return known.digest
+  const known = knownDigest(store, baseIdOf(layers), context.events)
+  if (known !== null) return known
   return new TreeImage(mergeImage(store, layers, context.limits, context.events)).digest()
 }
 
+/** The digest of the image's own tree, by the record of any base of its layers: all have it, whatever their mapping. */
+function knownDigest(store: OpenedStore, unmapped: BaseId, events: EventSink): VerityDigest | null {
+  const own = knownBase(store, unmapped, events)
+  if (own !== null) return own.digest
+  for (const id of listBaseIds(store.layout)) {
+    const other = id !== unmapped && unmappedBaseId(id) === unmapped ? knownBase(store, id, events) : null
+    if (other !== null) return other.digest
+  }
+  return null
+}
+
 /** What is recorded can be made again, so a record that cannot be read counts as none. */
-function knownBase({ layout }: OpenedStore, layers: readonly DiffId[], events: EventSink): BaseRecord | null {
-  const id = baseIdOf(layers)
+function knownBase({ layout }: OpenedStore, id: BaseId, events: EventSink): BaseRecord | null {
   try {
     return readBase(layout, id)
   } catch (error) {
@@ -106,33 +139,41 @@ function knownBase({ layout }: OpenedStore, layers: readonly DiffId[], events: E
 }
 
 async function makeBase(
-  { layout, driver, objects }: OpenedStore,
+  store: OpenedStore,
   layers: readonly DiffId[],
   config: ImageConfig | null,
-  tree: Tree,
-  { events, signal }: BaseContext,
+  trees: Trees,
+  { limits, events, signal, mapping }: BaseContext,
 ): Promise<BaseRecord> {
-  const id = baseIdOf(layers)
+  const { layout, driver, objects } = store
+  const id = baseIdOf(layers, mapping)
+  const own = trees.image()
+  const tree = trees.rootfs()
   const image = new TreeImage(tree)
-  const volumes = recordVolumes(config, tree)
-  const accounts = { passwd: accountFile(tree, 'passwd'), group: accountFile(tree, 'group') }
+  const volumes = recordVolumes(config, own)
+  const accounts = { passwd: accountFile(own, 'passwd'), group: accountFile(own, 'group') }
   let bytes = 0
   if (driver.traits.bases) {
     try {
-      bytes = (await driver.prepare({ id, tree, image, objects, near: null }, signal)).bytes
+      const near = driver.traits.nearBases ? nearBase(store, layers, mapping, trees.image, limits) : null
+      bytes = (await driver.prepare({ id, tree, image, objects, near }, signal)).bytes
     } catch (error) {
       // Half a base is of no use; what cannot be removed now, the next prepare or clean removes.
       await driver.removeBase(id).catch(() => {})
       throw error
     }
   }
+  const rootfsDigest = image.digest()
   const record: BaseRecord = {
     format: 1,
     id,
     createdAt: new Date().toISOString(),
-    digest: image.digest(),
+    digest: mapping === null ? rootfsDigest : ownDigest(store, layers, own, events),
+    rootfsDigest,
+    mapping,
     layers,
     bytes,
+    imageBytes: treeBytes(own),
     accounts,
     volumes,
   }
@@ -140,6 +181,16 @@ async function makeBase(
   writeBase(layout, record)
   events({ kind: 'base-ready', id, digest: record.digest, bytes })
   return record
+}
+
+/** What people compare is the tree that the image has, also where a rootfs has another. */
+function ownDigest(
+  store: OpenedStore,
+  layers: readonly DiffId[],
+  tree: Tree,
+  events: EventSink,
+): VerityDigest {
+  return knownDigest(store, baseIdOf(layers), events) ?? new TreeImage(tree).digest()
 }
 
 const MAX_ACCOUNT_FILE_BYTES = 1024 * 1024

@@ -4,6 +4,7 @@
  */
 import { existsSync } from 'node:fs'
 import type { Mount } from '../driver/contract.js'
+import type { IdMapping } from '../ids/mapping.js'
 import { runtimeSpec } from '../image/runtime-spec.js'
 import { type ResolvedUser, ROOT_USER, resolveUser } from '../image/users.js'
 import type { ResolvedImage } from '../sources/source.js'
@@ -33,6 +34,7 @@ export interface BundleFiles {
   readonly user: ResolvedUser
   readonly readOnly: boolean
   readonly mounts: readonly Mount[]
+  readonly mapping: IdMapping | null
 }
 
 /** Writes both files; they are durable when the batch is synced. */
@@ -46,6 +48,7 @@ export function writeBundleFiles(batch: DurableBatch, files: BundleFiles): void 
     bundleId: files.id,
     rootless: uid === 0 ? null : { uid, gid: process.getegid?.() ?? uid },
     mounts: files.mounts,
+    mapping: files.mapping,
     hasUnifiedCgroups: existsSync('/sys/fs/cgroup/cgroup.controllers'),
   })
   batch.write(`${directory}/image.json`, image.configBytes, 0o644)

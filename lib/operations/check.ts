@@ -1,9 +1,9 @@
 /**
  * check: recomputes every digest in the store and reads every record. Changes nothing; see repair.ts for what may follow.
  */
-import { lstatSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
 import type { DiffId, Digest } from '../digest.js'
-import { isErrno, isGrootError, toGrootError } from '../errors.js'
+import { type GrootError, isErrno, isGrootError, toGrootError } from '../errors.js'
 import { DEFAULT_LIMITS } from '../layer/limits.js'
 import { listBaseIds, readBase } from '../store/bases.js'
 import type { BundleId } from '../store/bundle-id.js'
@@ -26,7 +26,7 @@ export async function checkStore(store: OpenedStore, options: CheckOptions): Pro
   }
   check.images()
   await check.bases()
-  check.bundles()
+  await check.bundles()
   const report = check.report()
   if (options.repair !== true || report.problems.length === 0) return report
   const { repairProblems } = await import('./repair.js')
@@ -70,7 +70,13 @@ class Check {
         const result = await this.#run({ kind: 'verify-objects', objects, prefix })
         this.#counts.objects += result.objects
         this.#counts.bytes += result.bytes
-        for (const { name, code, message } of result.damaged) this.#problem(code, 'object', name, message)
+        if (result.damaged.length === 0) return
+        // Clean may have taken away what was about to be read: what is damaged is so when it is read again.
+        const again = await this.#run({ kind: 'verify-objects', objects, prefix })
+        for (const { name, code, message } of again.damaged) {
+          if (lstatSync(`${objects}/${prefix}/${name.slice(2)}`, { throwIfNoEntry: false }) !== undefined)
+            this.#problem(code, 'object', name, message)
+        }
       }),
     )
   }
@@ -82,18 +88,16 @@ class Check {
         const diffId = digestOfFileName(name) as DiffId | null
         if (diffId === null) return this.#stray(layout.layers, name, 'layer')
         this.#counts.layers++
-        try {
-          const job = {
-            kind: 'verify-layer',
-            record: layout.layer(diffId),
-            diffId,
-            objects: layout.objects,
-            limits: DEFAULT_LIMITS,
-          } as const
+        const job = {
+          kind: 'verify-layer',
+          record: layout.layer(diffId),
+          diffId,
+          objects: layout.objects,
+          limits: DEFAULT_LIMITS,
+        } as const
+        await this.#twice('layer', diffId, layout.layer(diffId), async () => {
           this.#counts.bytes += (await this.#run(job)).bytes
-        } catch (error) {
-          this.#failed(error, 'layer', diffId)
-        }
+        })
       }),
     )
   }
@@ -120,36 +124,61 @@ class Check {
     const { layout, driver } = this.#store
     for (const id of listBaseIds(layout)) {
       this.#counts.bases++
-      try {
+      await this.#twice('base', id, layout.base(id), async () => {
         const record = readBase(layout, id)
-        if (record !== null) await driver.checkBase?.(id, record.digest)
-      } catch (error) {
-        this.#failed(error, 'base', id)
-      }
+        if (record !== null) await driver.checkBase?.(id, record.rootfsDigest)
+      })
     }
   }
 
-  bundles(): void {
+  async bundles(): Promise<void> {
     const { layout } = this.#store
-    const ids = new Set<string>(listBundleIds(layout))
+    const directories = namesIn(layout.bundles)
     for (const id of listBundleIds(layout)) {
       this.#counts.bundles++
-      try {
+      await this.#twice('bundle', id, layout.record(id), async () => {
         const altered = alteredFile(layout, id)
         if (altered !== null) this.#problem('bundle-altered', 'bundle', id, altered)
-      } catch (error) {
-        this.#failed(error, 'bundle', id)
-      }
+      })
     }
-    for (const name of namesIn(layout.bundles)) {
-      if (!ids.has(name)) {
-        this.#problem(
-          'bundle-orphan',
-          'bundle',
-          name,
-          `The directory "${layout.bundle(name as never)}" has no record: a create or delete did not finish`,
-        )
-      }
+    for (const name of directories) if (await this.#isOrphan(name)) this.#orphan(name)
+  }
+
+  /** Whether a directory has no record, and nobody is at work on it who would make one or remove it. */
+  async #isOrphan(name: string): Promise<boolean> {
+    const { layout, locks } = this.#store
+    for (let look = 0; look < 2; look++) {
+      const isHeld = (await locks.holders()).some((held) => held.name === `bundle/${name}`)
+      if (isHeld || existsSync(layout.record(name as BundleId))) return false
+      if (lstatSync(layout.bundle(name as BundleId), { throwIfNoEntry: false }) === undefined) return false
+    }
+    return true
+  }
+
+  #orphan(name: string): void {
+    const path = this.#store.layout.bundle(name as BundleId)
+    const message = `The directory "${path}" has no record: a create or delete did not finish`
+    this.#problem('bundle-orphan', 'bundle', name, message)
+  }
+
+  /**
+   * Verifies something, and once more when that fails: others may have removed it, or what it needs, in the middle. What is
+   * gone is no problem.
+   *
+   * @param record that is there for as long as it is
+   */
+  async #twice(what: string, name: string, record: string, verify: () => Promise<void>): Promise<void> {
+    try {
+      return await verify()
+    } catch (error) {
+      this.#refuseToGoOn(error, what, name)
+    }
+    try {
+      await verify()
+    } catch (error) {
+      const failure = this.#refuseToGoOn(error, what, name)
+      if (lstatSync(record, { throwIfNoEntry: false }) !== undefined)
+        this.#problem(failure.code, what, name, failure.message)
     }
   }
 
@@ -173,10 +202,16 @@ class Check {
   }
 
   #failed(thrown: unknown, what: string, name: string): void {
+    const { code, message } = this.#refuseToGoOn(thrown, what, name)
+    this.#problem(code, what, name, message)
+  }
+
+  /** What was thrown, as an error to report. @throws what is no damage: an abort, a fault of groot's own */
+  #refuseToGoOn(thrown: unknown, what: string, name: string): GrootError {
     if (!isGrootError(thrown) && !isErrno(thrown)) throw thrown
     const error = toGrootError(thrown, `Cannot check ${what} "${name}"`)
     if (error.kind === 'aborted') throw error
-    this.#problem(error.code, what, name, error.message)
+    return error
   }
 
   #problem(code: string, what: string, name: string, message: string): void {

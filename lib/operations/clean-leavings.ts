@@ -3,12 +3,15 @@
  * would hold, after another look.
  */
 import type { Driver } from '../driver/contract.js'
+import { deadProbes, isProbeName, removeDeadProbe } from '../driver/probe-directory.js'
 import { isGrootError } from '../errors.js'
 import { diskUsageInSlices } from '../linux/disk-usage.js'
 import { removeTreeInSlices } from '../linux/remove-tree.js'
 import type { Lock } from '../locks/locks.js'
 import type { BaseId } from '../store/base-id.js'
 import { BUNDLE_ID, type BundleId } from '../store/bundle-id.js'
+import { listBundleIds, readBundle } from '../store/bundles.js'
+import type { StoreLayout } from '../store/layout.js'
 import { leaseOfAnnounced, listAnnounced } from '../store/publishing.js'
 import { namesIn, statOf } from '../store/record-watch.js'
 import { isTemporaryName, removeIfThere } from '../store/records.js'
@@ -29,7 +32,7 @@ export interface Leaving {
 export async function findLeavings(job: CleanJob): Promise<Leaving[]> {
   const held = new Set((await job.store.locks.holders()).map(({ name }) => name))
   const found: Leaving[] = []
-  for (const find of [deadLeases, orphanBundles, orphanBases, trash, temporaryFiles]) {
+  for (const find of [deadLeases, orphanBundles, orphanBases, trash, temporaryFiles, probes]) {
     try {
       found.push(...(await find(job, held)))
     } catch (error) {
@@ -127,27 +130,42 @@ async function orphanBundles(job: CleanJob, held: ReadonlySet<string>): Promise<
   return found
 }
 
-/** What the driver has for bases that have no record. */
+/**
+ * What the driver has for bases that have no record. One that a bundle is made on is none, whatever became of its record:
+ * a power cut may have taken that.
+ */
 async function orphanBases(job: CleanJob, held: ReadonlySet<string>): Promise<Leaving[]> {
   const { layout, locks } = job.store
   const driver = driverOf(job)
   if (driver === null) return []
+  const isOrphan = (id: BaseId) => statOf(layout.base(id)) === null && !isBundleBase(layout, id)
   const found: Leaving[] = []
   for (const id of await listed<BaseId>(job, () => driver.listBases())) {
-    if (held.has(`base/${id}`) || statOf(layout.base(id)) !== null) continue
+    if (held.has(`base/${id}`) || !isOrphan(id)) continue
     found.push({
       what: 'base-data',
       name: id,
       bytes: 0, // where its bytes are only the driver knows
       remove: async () => {
         await using lock = await ifFree(locks.base(id, { timeoutMs: 0, signal: job.signal }))
-        if (lock === null || statOf(layout.base(id)) !== null) return false
+        if (lock === null || !isOrphan(id)) return false
         await driver.removeBase(id)
         return true
       },
     })
   }
   return found
+}
+
+/** Whether a bundle needs it; one whose record cannot be read may. */
+function isBundleBase(layout: StoreLayout, base: BaseId): boolean {
+  return listBundleIds(layout).some((id) => {
+    try {
+      return readBundle(layout, id)?.base === base
+    } catch {
+      return true
+    }
+  })
 }
 
 /** All that is in the trash, but records of bundles that are still there: those go with their bundle. */
@@ -182,6 +200,7 @@ async function temporaryFiles(job: CleanJob): Promise<Leaving[]> {
   const found: Leaving[] = []
   for (const directory of [root, leases, records, layers, images, refs, bases, pins]) {
     for (const name of namesIn(directory).filter(isTemporaryName)) {
+      if (isProbeName(name)) continue
       const path = `${directory}/${name}`
       found.push({
         what: 'temporary',
@@ -191,6 +210,24 @@ async function temporaryFiles(job: CleanJob): Promise<Leaving[]> {
           await removeTreeInSlices(path, job.signal)
           return true
         },
+      })
+    }
+  }
+  return found
+}
+
+/** What probes left that were killed, in the store and in the rooms of drivers, with what they mounted. */
+async function probes(job: CleanJob): Promise<Leaving[]> {
+  const { root, drivers } = job.store.layout
+  const found: Leaving[] = []
+  for (const place of [root, ...namesIn(drivers).map((name) => `${drivers}/${name}`)]) {
+    for (const name of deadProbes(place)) {
+      const path = `${place}/${name}`
+      found.push({
+        what: 'temporary',
+        name: path.slice(root.length + 1),
+        bytes: await bytesOf([path], job.signal),
+        remove: async () => removeDeadProbe(path),
       })
     }
   }

@@ -6,7 +6,7 @@
  */
 import type { DiffId } from '../digest.js'
 import type { Work } from '../linux/slices.js'
-import { type BaseId, baseIdOf } from '../store/base-id.js'
+import { type BaseId, baseIdOf, unmappedBaseId } from '../store/base-id.js'
 import type { CachedImage } from '../store/cached-images.js'
 import { objectsOfRecord } from '../store/layer-records.js'
 import { isNamed, namesFor, pinFile } from '../store/pins.js'
@@ -79,7 +79,10 @@ export class Judge {
     return {
       image: ({ digest }) => isNeeded(digest),
       document: isNeeded,
-      base: (id) => anyData || bases.has(id) || roots.bases.has(id),
+      base: (id) => {
+        const unmapped = unmappedBaseId(id)
+        return anyData || bases.has(unmapped) || roots.bases.has(id) || roots.basesAnyMapping.has(unmapped)
+      },
       layer: (diffId) => anyData || layers.has(diffId) || roots.layers.has(diffId),
     }
   }

@@ -73,7 +73,7 @@ function checkRequest(request: CleanRequest): readonly (readonly string[])[] {
 }
 
 /** What was found dead does not count; of bundles that are being deleted a dry run does not either, as they would be gone. */
-function rootReader(job: CleanJob, leavings: readonly Leaving[]): RootReader {
+export function rootReader(job: CleanJob, leavings: readonly Leaving[]): RootReader {
   const gone = new Set(leavings.map(({ what, name }) => `${what} ${name}`))
   const { layout } = job.store
   const reader = new RootReader(
@@ -89,7 +89,7 @@ function rootReader(job: CleanJob, leavings: readonly Leaving[]): RootReader {
 }
 
 /** Whether bundles go on reading bases and objects: those that are mounted do. */
-function readsStore(job: CleanJob): boolean {
+export function readsStore(job: CleanJob): boolean {
   return driverOf(job)?.traits.mounts ?? true
 }
 
@@ -106,7 +106,7 @@ function pinnedNames({ layout }: OpenedStore): string[] {
 }
 
 /** What is needed and damaged stays, and is told. What is damaged and unused goes like all that is unused. */
-function tellDamaged(job: CleanJob, { cache, bases, records }: Survey, roots: Roots): void {
+export function tellDamaged(job: CleanJob, { cache, bases, records }: Survey, roots: Roots): void {
   for (const { what, name, error } of roots.damaged) job.failed(what, name, error)
   for (const { digest, damage } of cache.images) {
     if (damage !== null && roots.documents.has(digest)) job.failed('image', digest, damage)
@@ -156,7 +156,7 @@ function removeDamagedRefs(job: CleanJob, { cache }: Survey): void {
 }
 
 /** Takes away the objects that nothing needs which is there now. */
-async function sweep(job: CleanJob, table: ObjectTable, reader: RootReader): Promise<void> {
+export async function sweep(job: CleanJob, table: ObjectTable, reader: RootReader): Promise<void> {
   if (job.isOver()) return
   const { layout, locks } = job.store
   const records = new LayerRecords(layout)

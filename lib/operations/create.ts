@@ -12,13 +12,33 @@ import type { BundleRecord } from '../store/bundles.js'
 import { checkWritable } from '../store/descriptor.js'
 import { DurableBatch } from '../store/durable.js'
 import { Lease } from '../store/leases.js'
-import { commitRecord } from '../store/records.js'
+import type { RecordedLimit } from '../store/recorded-limit.js'
+import { commitRecord, removeIfThere } from '../store/records.js'
 import type { BundleInfo, CreateRequest } from './api.js'
 import { ensureBase, type ReadyBase } from './bases.js'
 import { imageUser, writeBundleFiles } from './bundle-files.js'
+import { cleanFirst } from './clean-first.js'
 import { removeLeavings } from './delete.js'
-import { fetchImage, type ImagePlan, planImage } from './fetch-image.js'
+import {
+  checkDriver,
+  driverLimit,
+  type LimitPlan,
+  planLimit,
+  recordLimit,
+  refuseLargeBlobs,
+  unpackError,
+  unpackLimits,
+} from './disk-limit.js'
+import { type FetchedImage, fetchImage, type ImagePlan, planImage } from './fetch-image.js'
 import { bundleInfo } from './list.js'
+import {
+  checkUserMapped,
+  containerRoot,
+  letPass,
+  refuseWithMapping,
+  requestedMapping,
+  warnOfClosedWay,
+} from './mapping.js'
 import type { OpenedStore } from './opened-store.js'
 import { makeVolumes } from './volumes.js'
 
@@ -28,22 +48,47 @@ import { makeVolumes } from './volumes.js'
  * @throws {ExistsError} `bundle-exists`
  */
 export async function createBundle(store: OpenedStore, request: CreateRequest): Promise<BundleInfo> {
-  const plan = checkRequest(request)
+  const plan = checkRequest(store, request)
   checkVerity(store, plan.verity)
   checkWritable(store.layout.descriptor, store.descriptor)
+  checkMounts(store, plan)
+  checkDriver(store, plan.limit, plan.id)
   refuseExisting(store, plan.id)
+  await cleanFirst(store, request)
 
   await using lease = await Lease.take(store.layout, store.locks, plan.locking)
-  const { image, layers } = await fetchImage(store, request, plan, lease, plan.id)
+  const { image, layers } = await fetchWithin(store, request, plan, lease)
   throwIfAborted(plan.signal)
   const base = await ensureBase(store, layers, image.config, plan)
   checkExpected(plan.expectedDigest, base, image)
+  const recordedLimit = limitOf(plan, image, base)
 
   await using lock = await store.locks.bundle(plan.id, plan.locking)
   // Again, now that nobody else can make it.
   refuseExisting(store, plan.id)
   const signal = AbortSignal.any([plan.signal, lock.lost])
-  return await commitBundle(store, image, base, { ...plan, signal })
+  return await commitBundle(store, image, base, { ...plan, signal, recordedLimit })
+}
+
+/** Brings the image in; one that is larger than the limit is refused as soon as that is known. */
+async function fetchWithin(
+  store: OpenedStore,
+  request: CreateRequest,
+  plan: CreatePlan,
+  lease: Lease,
+): Promise<FetchedImage> {
+  const admit = (image: ResolvedImage) => refuseLargeBlobs(image, plan.limit, plan.id)
+  const limits = unpackLimits(plan.limits, plan.limit)
+  try {
+    return await fetchImage(store, request, { ...plan, limits, admit }, lease, plan.id)
+  } catch (error) {
+    throw unpackError(error, plan.limits, plan.limit, plan.id)
+  }
+}
+
+/** @throws {QuotaError} `quota-exceeded` */
+function limitOf({ limit, id }: CreatePlan, image: ResolvedImage, base: ReadyBase): RecordedLimit | null {
+  return limit === null ? null : recordLimit(limit, image.reference, base.imageBytes(), id)
 }
 
 /** A request that was understood: everything that can be said without looking at an image. */
@@ -54,13 +99,25 @@ interface CreatePlan extends ImagePlan {
   readonly withoutMount: boolean
   readonly verity: VerityMode | null
   readonly expectedDigest: VerityDigest | null
+  readonly limit: LimitPlan | null
 }
 
-function checkRequest(request: CreateRequest): CreatePlan {
+/** The same when the image is known. */
+interface CommitPlan extends CreatePlan {
+  readonly recordedLimit: RecordedLimit | null
+}
+
+function checkRequest({ descriptor }: OpenedStore, request: CreateRequest): CreatePlan {
+  const id = parseBundleId(request.id)
+  const mapping = requestedMapping(request.mapping, descriptor.mapping)
+  const ignoresOwnership = mapping !== null && request.ignoreOwnership === true
+  refuseWithMapping(ignoresOwnership, 'ignore-ownership', 'owners are mapped or ignored, not both')
   return {
-    id: parseBundleId(request.id),
+    id,
     ...planImage(request),
+    mapping,
     readOnly: request.readOnly ?? false,
+    limit: planLimit(request),
     ignoreOwnership: request.ignoreOwnership ?? false,
     withoutMount: request.withoutMount ?? false,
     verity: request.verity ?? null,
@@ -89,6 +146,12 @@ function checkVerity({ driver }: OpenedStore, verity: VerityMode | null): void {
   )
 }
 
+/** The kernel lets no namespace but the host's mount what such a rootfs is made of. */
+function checkMounts({ driver }: OpenedStore, { withoutMount, mapping }: CreatePlan): void {
+  const isLeft = withoutMount && mapping !== null && driver.traits.mounts
+  refuseWithMapping(isLeft, 'without-mount', 'a runtime may not make these mounts within a user namespace')
+}
+
 /** @throws {IntegrityError} `digest-unexpected` */
 function checkExpected(expected: VerityDigest | null, { record }: ReadyBase, image: ResolvedImage): void {
   if (expected === null || record.digest === expected) return
@@ -111,11 +174,11 @@ async function commitBundle(
   store: OpenedStore,
   image: ResolvedImage,
   base: ReadyBase,
-  plan: CreatePlan,
+  plan: CommitPlan,
 ): Promise<BundleInfo> {
   const { layout } = store
   const directory = layout.bundle(plan.id)
-  using batch = new DurableBatch()
+  using batch = new DurableBatch(store.isOrdered)
   // A create that was killed before its record left a directory: it was never a bundle.
   await removeLeavings(store, plan.id)
   try {
@@ -124,10 +187,15 @@ async function commitBundle(
     // Before the rootfs is made: an image whose user does not exist is refused without writing it.
     warnOfWithheld(image, plan)
     const user = imageUser(image, base.record, store.objects)
+    if (plan.mapping !== null) {
+      checkUserMapped(user, plan.mapping)
+      letPass(directory, plan.mapping)
+      warnOfClosedWay(layout.root, plan.mapping, plan.events)
+    }
     await makeVolumes(image.config, base.volume, store.objects, directory, { ...plan, batch })
     const rootfs = await makeRootfs(store, image, plan, directory, base, batch)
     const { mounts } = rootfs
-    writeBundleFiles(batch, { id: plan.id, directory, image, user, readOnly: plan.readOnly, mounts })
+    writeBundleFiles(batch, { ...plan, directory, image, user, mounts })
     batch.directory(layout.bundles)
     throwIfAborted(plan.signal)
     const record = bundleRecord(store, image, base, plan, rootfs)
@@ -155,7 +223,7 @@ function warnOfWithheld(image: ResolvedImage, plan: CreatePlan): void {
 async function makeRootfs(
   store: OpenedStore,
   image: ResolvedImage,
-  plan: CreatePlan,
+  plan: CommitPlan,
   directory: string,
   base: ReadyBase,
   batch: DurableBatch,
@@ -164,15 +232,16 @@ async function makeRootfs(
     id: plan.id,
     at: `${directory}/rootfs`,
     base: store.driver.traits.bases ? base.record.id : null,
-    digest: base.record.digest,
+    digest: base.record.rootfsDigest,
     tree: async () => base.tree(),
     objects: store.objects,
     ignoreOwnership: plan.ignoreOwnership,
     readOnly: plan.readOnly,
     mountPoints: neededDirectories(image.config),
+    containerRoot: containerRoot(plan.mapping),
     withoutMount: plan.withoutMount,
     verity: plan.verity,
-    limit: null,
+    limit: driverLimit(plan.recordedLimit),
     syncLater: (path) => batch.directory(path),
     events: plan.events,
     signal: plan.signal,
@@ -182,6 +251,8 @@ async function makeRootfs(
 /** What went wrong matters more than what cannot be removed after it; delete and clean know these leavings. */
 async function removeAfterFailure(store: OpenedStore, plan: CreatePlan): Promise<void> {
   try {
+    // It is there when only the sync after it failed. First, as a bundle without it is none; the other way round is half.
+    removeIfThere(store.layout.record(plan.id))
     await removeLeavings(store, plan.id)
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
@@ -193,7 +264,7 @@ function bundleRecord(
   store: OpenedStore,
   image: ResolvedImage,
   { record: base }: ReadyBase,
-  plan: CreatePlan,
+  plan: CommitPlan,
   rootfs: Rootfs,
 ): BundleRecord {
   return {
@@ -204,10 +275,13 @@ function bundleRecord(
     layers: base.layers,
     base: base.id,
     digest: base.digest,
+    rootfsDigest: base.rootfsDigest,
+    mapping: plan.mapping,
     driver: store.descriptor.driver,
     readOnly: plan.readOnly,
     ignoreOwnership: plan.ignoreOwnership,
     verity: plan.verity,
+    limit: plan.recordedLimit,
     mounts: rootfs.mounts,
   }
 }

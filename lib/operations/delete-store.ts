@@ -1,7 +1,8 @@
 /**
  * delete-store: removes a store with all that groot put there, and nothing else.
  */
-import { readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs'
+import { existsSync, readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs'
+import { deadProbes, removeDeadProbe } from '../driver/probe-directory.js'
 import { isErrno, StoreError } from '../errors.js'
 import { removeTree } from '../linux/remove-tree.js'
 import { BUNDLE_ID, type BundleId } from '../store/bundle-id.js'
@@ -9,7 +10,9 @@ import { listBundleIds } from '../store/bundles.js'
 import { storeDirectories } from '../store/layout.js'
 import { isTemporaryName } from '../store/records.js'
 import type { DeleteStoreOptions } from './api.js'
+import { type Backing, mountBacking, unmountBacking } from './backing.js'
 import { removeBundle } from './delete.js'
+import { backingOf } from './mount-store.js'
 import { openExisting, storePath } from './opened-store.js'
 
 /**
@@ -19,6 +22,25 @@ import { openExisting, storePath } from './opened-store.js'
  */
 export async function deleteStore(options: DeleteStoreOptions): Promise<void> {
   const path = storePath(options.path)
+  const backing = existsSync(path) ? backingOf(path) : null
+  if (backing !== null && !mountIfThere(path, backing)) return removeBacking(path, backing)
+  await deleteContents(path, options)
+  if (backing !== null) removeBacking(path, backing)
+}
+
+/** @returns false when there is nothing to mount, or no store in it */
+function mountIfThere(path: string, backing: Backing): boolean {
+  if (!existsSync(backing.file)) return false
+  mountBacking(path, backing)
+  return existsSync(`${path}/store.json`)
+}
+
+function removeBacking(path: string, { file }: Backing): void {
+  unmountBacking(path, file)
+  removeRoot(path)
+}
+
+async function deleteContents(path: string, options: DeleteStoreOptions): Promise<void> {
   const store = await openExisting(path, undefined, 'delete-store', () => {})
   if (store === null) return
   const { layout, locks } = store
@@ -38,6 +60,12 @@ export async function deleteStore(options: DeleteStoreOptions): Promise<void> {
   // What killed creates left may be mounted.
   for (const name of readdirSync(layout.bundles)) {
     if (BUNDLE_ID.test(name)) await removeBundle(store, name as BundleId, request)
+  }
+  for (const place of [
+    layout.root,
+    ...readdirSync(layout.drivers).map((name) => `${layout.drivers}/${name}`),
+  ]) {
+    for (const name of deadProbes(place)) removeDeadProbe(`${place}/${name}`)
   }
   const lock = await locks.gc(request)
   try {

@@ -31,8 +31,14 @@ export async function removeBundle(store: OpenedStore, id: BundleId, request: Lo
   if (!existsSync(layout.record(id)) && !existsSync(layout.bundle(id))) return false
   await using _lock = await locks.bundle(id, request)
   const trashed = trashRecord(store, id)
+  // What is removed must not be gone before the record is: it would come back without.
+  if (trashed !== null && !store.isOrdered) syncDirectory(layout.records)
   await removeLeavings(store, id)
-  if (trashed !== null) removeIfThere(trashed)
+  if (trashed !== null) {
+    removeIfThere(trashed)
+    // An unmount may have written the journal, and then there is nothing left to wait for.
+    if (store.isOrdered) syncDirectory(layout.records)
+  }
   return trashed !== null
 }
 
@@ -53,6 +59,5 @@ function trashRecord({ layout }: OpenedStore, id: BundleId): string | null {
     if (isErrno(error, 'ENOENT')) return null
     throw error
   }
-  syncDirectory(layout.records)
   return trashed
 }

@@ -1,9 +1,10 @@
 /**
  * Bringing an image into the store: what create, digest and pull begin with.
  */
-import type { DiffId } from '../digest.js'
+import type { DiffId, Digest } from '../digest.js'
 import { isGrootError, NotFoundError } from '../errors.js'
 import type { EventSink } from '../events.js'
+import type { IdMapping } from '../ids/mapping.js'
 import { hostPlatform, type Platform, parsePlatform } from '../image/platform.js'
 import { DEFAULT_LIMITS, type LayerLimits } from '../layer/limits.js'
 import type { LockRequest } from '../locks/locks.js'
@@ -31,9 +32,13 @@ export interface ImagePlan {
   readonly events: EventSink
   readonly signal: AbortSignal
   readonly locking: LockRequest
+  /** Which of the image's bases is needed; null for that with owners as the image has them. */
+  readonly mapping: IdMapping | null
+  /** Looks at the image before anything else of it is fetched; throws when it will not do. */
+  readonly admit?: (image: ResolvedImage) => void
 }
 
-/** @throws {UsageError} `platform-invalid`, `option-invalid` */
+/** Without a mapping: whose needs one looks it up. @throws {UsageError} `platform-invalid`, `option-invalid` */
 export function planImage(request: ImageRequest): ImagePlan {
   return {
     platform: request.platform === undefined ? hostPlatform(process.arch) : parsePlatform(request.platform),
@@ -42,6 +47,7 @@ export function planImage(request: ImageRequest): ImagePlan {
     events: eventSink(request),
     signal: signalOf(request),
     locking: lockRequest(request),
+    mapping: null,
   }
 }
 
@@ -69,18 +75,23 @@ export async function fetchImage(
     sourceOptions(request),
   )
   const image = await resolveImage(store, source, plan)
+  plan.admit?.(image)
   const { reference, digest } = image
-  const layers = image.layers.map((layer) => layer.diffId)
+  store.images.put(image)
+  const layers = image.config.diffIds
   plan.events({ kind: 'image-resolved', reference, digest, layers: layers.length })
+  const base = baseIdOf(layers, plan.mapping)
   await lease.need({
     ...(bundle === undefined ? {} : { bundle }),
     image: digest,
     config: image.manifest.config.digest,
     layers,
-    base: baseIdOf(layers),
+    base,
   })
   keepImage(store.layout, image, plan.platform)
-  await ingestMissingLayers(store, image, { ...plan, lease, source: async () => source })
+  await store.layers.ensure(base, () =>
+    ingestMissingLayers(store, image, { ...plan, lease, source: async () => source }),
+  )
   return { image, layers }
 }
 
@@ -95,14 +106,15 @@ async function resolveImage(
   source: ImageSource,
   { platform, signal, pull, events }: ImagePlan,
 ): Promise<ResolvedImage> {
+  const known = (digest: Digest, size: number) => store.images.get(digest, size, platform)
   const cached = (name: string | undefined): ResolvedImage | null =>
-    name === undefined ? null : cachedImage(store.layout, name, platform)
-  const known = pull === 'always' ? null : cached(pull === 'never' ? source.name : source.pinned)
-  if (known !== null) return known
+    name === undefined ? null : cachedImage(store.layout, name, platform, known)
+  const kept = pull === 'always' ? null : cached(pull === 'never' ? source.name : source.pinned)
+  if (kept !== null) return kept
   // Local sources have no name to be known by, and nobody needs to be asked for them.
   if (pull === 'never' && source.name !== undefined) throw notCached(source.name)
   try {
-    return await source.resolve({ platform, signal })
+    return await source.resolve({ platform, signal, known })
   } catch (error) {
     const mayUseCache =
       pull === 'missing' && isGrootError(error) && error.kind === 'registry' && error.temporary

@@ -1,16 +1,20 @@
 /**
  * init-store: makes a store, or says that it is there.
  */
-import { chmodSync, mkdirSync, readdirSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { DriverModule } from '../driver/contract.js'
 import { loadDriver, probeDriver } from '../driver/host.js'
 import { BugError, isErrno, isGrootError, StoreError } from '../errors.js'
+import type { IdMapping } from '../ids/mapping.js'
 import { LockManager } from '../locks/locks.js'
 import { newDescriptor, readDescriptor, writeDescriptor } from '../store/descriptor.js'
 import { type StoreLayout, storeDirectories, storeLayout } from '../store/layout.js'
 import { isTemporaryName } from '../store/records.js'
 import type { InitStoreOptions, StoreInfo } from './api.js'
+import { BACKING_RECORD, refuseUnmounted, unmountBacking } from './backing.js'
+import { requestedMapping } from './mapping.js'
+import { planBacking, prepareBacking } from './mount-store.js'
 import { checkOwner, makeDirectories, storePath } from './opened-store.js'
 
 /** Tried in this order when no driver is named: the last works everywhere. */
@@ -20,7 +24,7 @@ const DEFAULT_DRIVERS = ['overlay', 'vfs'] as const
  * Makes a store in a directory that is missing, empty, or holds a store that was half made.
  *
  * @throws {StoreError} `store-exists`, `store-not-empty`, `store-unsafe`
- * @throws {UnsupportedError} `driver-unknown`, `driver-unusable`, `lock-unsupported`
+ * @throws {UnsupportedError} `driver-unknown`, `driver-unusable`, `lock-unsupported`, `mapping-unsupported`
  */
 export async function initStore(options: InitStoreOptions): Promise<StoreInfo> {
   const made = await makeStore(options)
@@ -34,18 +38,41 @@ export async function initStore(options: InitStoreOptions): Promise<StoreInfo> {
 /** The same, but null when there is a store already, also one that another process made meanwhile. */
 export async function makeStore(options: InitStoreOptions): Promise<StoreInfo | null> {
   const layout = storeLayout(storePath(options.path))
+  const mapping = requestedMapping(options.mapping, null)
   const candidates = await Promise.all(driverNames(options).map((name) => candidate(name, options)))
-  makeRoot(layout.root)
+  const backing = planBacking(options, layout.root)
+  const isNew = makeRoot(layout.root)
   checkOwner(layout.root)
+  if (backing === null) refuseUnmounted(layout.root)
   if (readDescriptor(layout.descriptor) !== null) return null
   checkEmpty(layout)
+  const onDisk = backing === null ? NOT_MADE : await prepareBacking(layout.root, backing)
+  try {
+    return await fillStore(layout, options, mapping, candidates, onDisk.notes)
+  } catch (error) {
+    if (onDisk.made !== null) unmountBacking(layout.root, onDisk.made)
+    if (onDisk.made !== null && isNew) rmdirSync(layout.root)
+    throw error
+  }
+}
+
+const NOT_MADE = { made: null, notes: [] } as const
+
+async function fillStore(
+  layout: StoreLayout,
+  options: InitStoreOptions,
+  mapping: IdMapping | null,
+  candidates: readonly Candidate[],
+  before: readonly string[],
+): Promise<StoreInfo | null> {
+  if (before.length > 0 && readDescriptor(layout.descriptor) !== null) return null
   makeDirectories(layout)
   const { module, notes } = await firstUsable(layout.root, candidates)
   await probeLocks(layout)
-  const descriptor = newDescriptor(module.name, options.driverOptions)
+  const descriptor = newDescriptor(module.name, options.driverOptions, mapping, options.noSync)
   // commit point: store.json, the last file of a new store
   if (!writeDescriptor(layout.descriptor, descriptor)) return null
-  return { path: layout.root, driver: module.name, id: descriptor.id, notes }
+  return { path: layout.root, driver: module.name, id: descriptor.id, notes: [...before, ...notes] }
 }
 
 function driverNames({ driver, driverOptions }: InitStoreOptions): readonly string[] {
@@ -86,12 +113,14 @@ async function firstUsable(
   throw new BugError('Cannot choose a driver: there is none to choose from')
 }
 
+const OWN_FILES = new Set(['store.json', BACKING_RECORD])
+
 /** A foreign directory is never taken over: a mistyped path must not end in a clean of somebody's files. */
 function checkEmpty(layout: StoreLayout): void {
   const known = new Set(storeDirectories(layout).map(({ path }) => basename(path)))
   for (const name of readdirSync(layout.root)) {
     // An ext filesystem's own directory stands in the root of each fresh mount.
-    if (known.has(name) || isTemporaryName(name) || name === 'lost+found' || name === 'store.json') continue
+    if (known.has(name) || isTemporaryName(name) || name === 'lost+found' || OWN_FILES.has(name)) continue
     throw new StoreError(
       'store-not-empty',
       `Cannot make store "${layout.root}": the directory holds ${JSON.stringify(name)}, which is not part of a store`,
@@ -100,10 +129,12 @@ function checkEmpty(layout: StoreLayout): void {
   }
 }
 
-/** @throws {StoreError} `store-unsafe` when something stands there that is no directory */
-function makeRoot(path: string): void {
+/** @returns whether it is new @throws {StoreError} `store-unsafe` when something stands there that is no directory */
+function makeRoot(path: string): boolean {
   try {
-    if (mkdirSync(path, { mode: 0o711, recursive: true }) !== undefined) chmodSync(path, 0o711)
+    if (mkdirSync(path, { mode: 0o711, recursive: true }) === undefined) return false
+    chmodSync(path, 0o711)
+    return true
   } catch (error) {
     if (!isErrno(error, 'EEXIST', 'ENOTDIR')) throw error
     throw new StoreError('store-unsafe', `Cannot use store "${path}": it is not a directory`, {

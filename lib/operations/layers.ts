@@ -10,6 +10,7 @@ import type { IngestResult } from '../layer/ingest.js'
 import type { LayerLimits } from '../layer/limits.js'
 import type { DroppedXattr } from '../layer/policy.js'
 import { replayLayer } from '../layer/replay.js'
+import { isSyncing } from '../linux/sync.js'
 import type { LockRequest } from '../locks/locks.js'
 import type { BlobContent, ImageLayer, ImageSource, ResolvedImage } from '../sources/source.js'
 import type { Lease } from '../store/leases.js'
@@ -184,6 +185,7 @@ async function readBlob(
         generation: layout.generation,
         reuse,
         limits: context.limits,
+        sync: isSyncing(),
       },
     },
     {

@@ -9,6 +9,7 @@ import { checkWritable } from '../store/descriptor.js'
 import type { StoreLayout } from '../store/layout.js'
 import type { CallOptions, MountResult } from './api.js'
 import { lockRequest } from './call.js'
+import { driverLimit } from './disk-limit.js'
 import type { OpenedStore } from './opened-store.js'
 
 /** Mounts a bundle's rootfs unless it is mounted; see GrootStore. */
@@ -31,8 +32,9 @@ export async function unmountBundle(
 
 /** Where the rootfs of a bundle stands and what it is made of, by its record. */
 export function rootfsPlace(layout: StoreLayout, record: BundleRecord): RootfsPlace {
-  const { id, base, digest, readOnly, verity } = record
-  return { id, at: `${layout.bundle(id)}/rootfs`, base, digest, readOnly, verity, limit: null }
+  const { id, base, rootfsDigest: digest, readOnly, verity } = record
+  const limit = driverLimit(record.limit)
+  return { id, at: `${layout.bundle(id)}/rootfs`, base, digest, readOnly, verity, limit }
 }
 
 async function change(

@@ -2,6 +2,7 @@
  * openStore on the calling thread: the operations behind the library's interface.
  */
 import { StoreError, toGrootError } from '../errors.js'
+import { withoutSyncs } from '../linux/sync.js'
 import type {
   CallOptions,
   CheckOptions,
@@ -9,8 +10,10 @@ import type {
   CreateRequest,
   DigestRequest,
   GrootStore,
+  LimitRequest,
   OpenStoreOptions,
   PullRequest,
+  RemoveImagesRequest,
 } from './api.js'
 import { checkStore } from './check.js'
 import { createBundle } from './create.js'
@@ -22,6 +25,7 @@ import { mountBundle, unmountBundle } from './mounts.js'
 import { type OpenedStore, openExisting } from './opened-store.js'
 import { pullImage } from './pull.js'
 import { bundleStats } from './stats.js'
+import { whileWriting } from './writing.js'
 
 /**
  * Opens a store, and makes it first when it does not exist and `make` is not false.
@@ -63,10 +67,16 @@ class LocalStore implements GrootStore {
   }
 
   create(request: CreateRequest) {
-    return asGroot(`Cannot create bundle "${request.id}"`, () => createBundle(this.#store, request))
+    return asGroot(`Cannot create bundle "${request.id}"`, () =>
+      whileWriting(this.#store, request, () => createBundle(this.#store, request)),
+    )
   }
   delete(id: string, options: CallOptions = {}) {
-    return asGroot(`Cannot delete bundle "${id}"`, () => deleteBundle(this.#store, id, options))
+    return asGroot(`Cannot delete bundle "${id}"`, () =>
+      this.#store.descriptor.noSync
+        ? withoutSyncs(() => deleteBundle(this.#store, id, options))
+        : deleteBundle(this.#store, id, options),
+    )
   }
   list(options: CallOptions = {}) {
     return asGroot('Cannot list bundles', () => listBundles(this.#store, options))
@@ -74,14 +84,25 @@ class LocalStore implements GrootStore {
   stats(id: string, _options: CallOptions = {}) {
     return asGroot(`Cannot show bundle "${id}"`, () => bundleStats(this.#store, id))
   }
+  limit(id: string, request: LimitRequest) {
+    return asGroot(`Cannot limit bundle "${id}"`, async () =>
+      (await import('./limit.js')).limitBundle(this.#store, id, request),
+    )
+  }
   digest(request: DigestRequest) {
-    return asGroot(`Cannot digest image "${request.image}"`, () => imageDigest(this.#store, request))
+    return asGroot(`Cannot digest image "${request.image}"`, () =>
+      whileWriting(this.#store, request, () => imageDigest(this.#store, request)),
+    )
   }
   pull(request: PullRequest) {
-    return asGroot(`Cannot pull image "${request.image}"`, () => pullImage(this.#store, request))
+    return asGroot(`Cannot pull image "${request.image}"`, () =>
+      whileWriting(this.#store, request, () => pullImage(this.#store, request)),
+    )
   }
   mount(id: string, options: CallOptions = {}) {
-    return asGroot(`Cannot mount bundle "${id}"`, () => mountBundle(this.#store, id, options))
+    return asGroot(`Cannot mount bundle "${id}"`, () =>
+      whileWriting(this.#store, options, () => mountBundle(this.#store, id, options)),
+    )
   }
   unmount(id: string, options: CallOptions = {}) {
     return asGroot(`Cannot unmount bundle "${id}"`, () => unmountBundle(this.#store, id, options))
@@ -91,8 +112,20 @@ class LocalStore implements GrootStore {
   }
   // Seldom used, and much to load: not before they are asked for.
   clean(request: CleanRequest = {}) {
-    return asGroot('Cannot clean the store', async () =>
-      (await import('./clean.js')).cleanStore(this.#store, request),
+    return asGroot('Cannot clean the store', () =>
+      whileWriting(this.#store, request, async () =>
+        (await import('./clean.js')).cleanStore(this.#store, request),
+      ),
+    )
+  }
+  images(options: CallOptions = {}) {
+    return asGroot('Cannot list the images', async () =>
+      (await import('./images.js')).listImages(this.#store, options),
+    )
+  }
+  removeImages(request: RemoveImagesRequest) {
+    return asGroot('Cannot remove images', async () =>
+      (await import('./rmi.js')).removeImages(this.#store, request),
     )
   }
   pin(image: string, options: CallOptions = {}) {
@@ -109,7 +142,7 @@ class LocalStore implements GrootStore {
     return asGroot('Cannot list the locks', async () => (await import('./locks.js')).listLocks(this.#store))
   }
   async close(): Promise<void> {
-    await this.#store.pool.close()
+    await this.#store.close()
   }
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()

@@ -9,11 +9,14 @@ import type { Driver } from '../driver/contract.js'
 import { loadDriver, openDriver } from '../driver/host.js'
 import { isErrno, isGrootError, StoreError, UsageError } from '../errors.js'
 import type { EventSink } from '../events.js'
+import { keepsMetadataOrder } from '../linux/ordered-metadata.js'
 import { LockManager } from '../locks/locks.js'
 import { readDescriptor, type StoreDescriptor } from '../store/descriptor.js'
 import { type StoreLayout, storeDirectories, storeLayout } from '../store/layout.js'
 import { type ObjectReader, objectReader } from '../store/objects.js'
+import { RecentImages, RecentLayers } from '../store/recent.js'
 import { WorkerPool } from '../worker/pool.js'
+import { refuseUnmounted } from './backing.js'
 
 const MAX_THREADS = 4 // some 50 MB each while they read a layer, and 300 MB is what all may take
 
@@ -25,6 +28,12 @@ export interface OpenedStore {
   readonly locks: LockManager
   readonly objects: ObjectReader
   readonly pool: WorkerPool
+  /** Whether its filesystem keeps the order of metadata, so that one sync makes a series of changes durable. */
+  readonly isOrdered: boolean
+  readonly images: RecentImages
+  readonly layers: RecentLayers
+  /** Ends its threads and lets go of what the driver holds. */
+  close(): Promise<void>
 }
 
 /**
@@ -43,6 +52,7 @@ export async function openExisting(
   const layout = storeLayout(storePath(path))
   if (!existsSync(layout.root)) return null
   checkOwner(layout.root)
+  refuseUnmounted(layout.root)
   const descriptor = readDescriptor(layout.descriptor)
   if (descriptor === null) return null
   if (driverName !== undefined && driverName !== descriptor.driver) {
@@ -55,31 +65,46 @@ export async function openExisting(
   const module = await loadDriver(descriptor.driver)
   const objects = objectReader(layout.objects)
   const room = { directory: layout.driver(descriptor.driver), objects, events }
-  const driver = await openOrRemember(() =>
+  const opened = await openOrRemember(() =>
     openDriver(module, room, module.parseOptions(descriptor.driverOptions)),
   )
+  const pool = new WorkerPool(Math.max(1, Math.min(availableParallelism(), MAX_THREADS)))
   return {
     layout,
     descriptor,
     get driver() {
-      return driver()
+      return opened.demand()
     },
     objects,
     locks: new LockManager(layout.locks, { command }),
-    pool: new WorkerPool(Math.max(1, Math.min(availableParallelism(), MAX_THREADS))),
+    async close() {
+      await pool.close()
+      await opened.driver?.close?.()
+    },
+    pool,
+    isOrdered: keepsMetadataOrder(layout.root),
+    images: new RecentImages(),
+    layers: new RecentLayers(layout),
   }
 }
 
+interface OpenedDriver {
+  readonly driver: Driver | null
+  /** Throws why there is none. */
+  demand(): Driver
+}
+
 /** A driver that cannot work here is told to those who need it, and to them alone. */
-async function openOrRemember(open: () => Promise<Driver>): Promise<() => Driver> {
+async function openOrRemember(open: () => Promise<Driver>): Promise<OpenedDriver> {
   try {
     const driver = await open()
-    return () => driver
+    return { driver, demand: () => driver }
   } catch (error) {
     if (!isGrootError(error) || error.kind !== 'unsupported') throw error
-    return () => {
+    const demand = () => {
       throw error
     }
+    return { driver: null, demand }
   }
 }
 

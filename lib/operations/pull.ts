@@ -6,10 +6,12 @@ import { Lease } from '../store/leases.js'
 import type { ImageDigest, PullRequest } from './api.js'
 import { ensureBase } from './bases.js'
 import { fetchImage, planImage } from './fetch-image.js'
+import { requestedMapping } from './mapping.js'
 import type { OpenedStore } from './opened-store.js'
 
 export async function pullImage(store: OpenedStore, request: PullRequest): Promise<ImageDigest> {
-  const plan = planImage(request)
+  const mapping = requestedMapping(request.mapping, store.descriptor.mapping)
+  const plan = { ...planImage(request), mapping }
   checkWritable(store.layout.descriptor, store.descriptor)
   await using lease = await Lease.take(store.layout, store.locks, plan.locking)
   const { image, layers } = await fetchImage(store, request, plan, lease)

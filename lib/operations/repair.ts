@@ -10,8 +10,8 @@ import { DEFAULT_LIMITS } from '../layer/limits.js'
 import { verifyObject } from '../layer/verify.js'
 import { openSource } from '../sources/open.js'
 import type { ImageLayer, ImageSource, ResolvedImage } from '../sources/source.js'
-import { type BaseId, baseIdOf } from '../store/base-id.js'
-import { readBase } from '../store/bases.js'
+import { type BaseId, baseIdOf, unmappedBaseId } from '../store/base-id.js'
+import { type BaseRecord, readBase } from '../store/bases.js'
 import { parseBundleId } from '../store/bundle-id.js'
 import { listBundleIds, readBundle } from '../store/bundles.js'
 import { checkWritable } from '../store/descriptor.js'
@@ -151,6 +151,7 @@ class Repair {
       )
       const image = await source.resolve({ platform, signal }).catch(() => null)
       if (image === null || (image.digest !== digest && image.manifest.config.digest !== digest)) continue
+      await lease.need({ image: image.digest, config: image.manifest.config.digest })
       removeRecord(layout.blob(digest))
       keepImage(layout, image, platform)
       return { repaired: true, remedy: `fetched again from ${ref.reference}` }
@@ -161,14 +162,20 @@ class Repair {
   /** A base is made of its layers, which were mended before if they could be. */
   async #base(id: BaseId): Promise<Outcome> {
     const { layout, driver, locks } = this.#store
-    const layers = this.#layersOf(id)
-    if (layers === null) return { repaired: false, remedy: 'no image in the store has this base' }
+    const made = this.#madeOf(id)
+    if (made === null) return { repaired: false, remedy: 'no image in the store has this base' }
+    // So that no clean takes away meanwhile what it is made of.
+    await using lease = await Lease.take(layout, locks, lockRequest(this.#options))
+    await lease.need(made === 'unused' ? { base: id } : { base: id, layers: made.layers })
     {
       await using _lock = await locks.base(id, lockRequest(this.#options))
       removeRecord(layout.base(id))
       if (driver.traits.bases) await driver.removeBase(id)
     }
-    await ensureBase(this.#store, layers, null, {
+    if (made === 'unused')
+      return { repaired: true, remedy: 'removed: no bundle uses it, and a create makes it again' }
+    await ensureBase(this.#store, made.layers, null, {
+      mapping: made.mapping,
       limits: DEFAULT_LIMITS,
       events: eventSink(this.#options),
       signal: signalOf(this.#options),
@@ -181,17 +188,20 @@ class Repair {
     }
   }
 
-  #layersOf(id: BaseId): readonly DiffId[] | null {
+  /** What a base is of, by whatever tells it; `unused` when its image is known, and no bundle that would tell its id mapping. */
+  #madeOf(id: BaseId): Pick<BaseRecord, 'layers' | 'mapping'> | 'unused' | null {
     const { layout } = this.#store
     const recorded = attemptOrNull(() => readBase(layout, id))
-    if (recorded !== null) return recorded.layers
-    for (const { image } of this.#images()) {
-      const layers = image.layers.map((layer) => layer.diffId)
-      if (baseIdOf(layers) === id) return layers
-    }
+    if (recorded !== null) return recorded
     for (const bundle of listBundleIds(layout)) {
       const record = attemptOrNull(() => readBundle(layout, bundle))
-      if (record?.base === id) return record.layers
+      if (record?.base === id) return record
+    }
+    for (const { image } of this.#images()) {
+      const layers = image.layers.map((layer) => layer.diffId)
+      const unmapped = baseIdOf(layers)
+      if (unmapped === id) return { layers, mapping: null }
+      if (unmapped === unmappedBaseId(id)) return 'unused'
     }
     return null
   }

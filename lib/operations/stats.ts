@@ -8,6 +8,7 @@ import { diskUsage } from '../linux/disk-usage.js'
 import { parseBundleId } from '../store/bundle-id.js'
 import { readBundle } from '../store/bundles.js'
 import type { BundleStats } from './api.js'
+import { limitInfo } from './disk-limit.js'
 import { rootfsPlace } from './mounts.js'
 import type { OpenedStore } from './opened-store.js'
 
@@ -30,6 +31,7 @@ export async function bundleStats({ layout, driver }: OpenedStore, id: string): 
         total_bytes_used: usage.totalBytes + volumes,
         exclusive_bytes_used: usage.exclusiveBytes + volumes,
       },
+      disk_limit: limitInfo(record.limit),
     }
   } catch (error) {
     // Deleted while it was measured: stats takes no lock.

@@ -2,6 +2,7 @@
  * Making the volumes of a bundle: directories beside the rootfs that begin with what the image has at their places.
  */
 import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs'
+import type { IdMapping } from '../ids/mapping.js'
 import type { ImageConfig } from '../image/config.js'
 import { planVolumes, VOLUMES_DIRECTORY, type Volume } from '../image/volumes.js'
 import { syncFilesystem } from '../linux/sync.js'
@@ -9,6 +10,7 @@ import type { DurableBatch } from '../store/durable.js'
 import type { ObjectReader } from '../store/objects.js'
 import { type MaterialiseOptions, materialise } from '../tree/materialise.js'
 import type { Tree } from '../tree/model.js'
+import { letPass } from './mapping.js'
 
 /** Fills the volumes in a bundle's directory; nothing is made for an image without. Durable with the batch. */
 export async function makeVolumes(
@@ -16,13 +18,14 @@ export async function makeVolumes(
   tree: (volume: Volume) => Tree,
   objects: ObjectReader,
   directory: string,
-  options: MaterialiseOptions & { readonly batch: DurableBatch },
+  options: MaterialiseOptions & { readonly batch: DurableBatch; readonly mapping: IdMapping | null },
 ): Promise<void> {
   const volumes = planVolumes(config)
   if (volumes.length === 0) return
   const above = `${directory}/${VOLUMES_DIRECTORY}`
   mkdirSync(above)
   chmodSync(above, 0o700)
+  if (options.mapping !== null) letPass(above, options.mapping)
   let isEmpty = true
   for (const volume of volumes) {
     const begins = tree(volume)

@@ -1,7 +1,8 @@
 /**
  * Keeping and forgetting credentials where Docker does: with the helper that the file names, else in the file itself.
  *
- * The file is replaced as a whole by one rename, readable by its owner only; all else that it says stays.
+ * The file is replaced as a whole by one rename, readable by its owner only; all else that it says stays. Those who change it at
+ * once wait for each other.
  */
 import { randomBytes } from 'node:crypto'
 import { chown, lstat, mkdir, open, realpath, rename, unlink } from 'node:fs/promises'
@@ -20,6 +21,7 @@ import { quote } from '../image/json.js'
 import { syncDirectory } from '../linux/sync.js'
 import { readConfigFile } from './config-files.js'
 import { eraseFromHelper, storeInHelper } from './credential-helper.js'
+import { withFileLock } from './file-lock.js'
 import type { PasswordCredentials } from './hosts.js'
 
 /** Who has the credentials. */
@@ -42,15 +44,14 @@ export async function storeCredentials(
   credentials: PasswordCredentials,
   signal: AbortSignal,
 ): Promise<Keeper> {
-  const source = await readSource(path)
-  const helper = helperOf(parseAuthFile(source, path, 'config'), registry)
+  const helper = helperOf(parseAuthFile(await readSource(path), path, 'config'), registry)
   if (helper === null) {
-    await replace(path, withEntry(source, path, registry, credentials))
+    await change(path, signal, (source) => withEntry(source, path, registry, credentials))
     return { kind: 'file', path }
   }
   await storeInHelper(helper.name, helper.addresses[0]!, credentials, { signal })
   // As Docker does: the entry tells that there are credentials, and takes the place of one that has a password.
-  await replace(path, withEntry(source, path, registry, null))
+  await change(path, signal, (source) => withEntry(source, path, registry, null))
   return { kind: 'helper', name: helper.name }
 }
 
@@ -67,9 +68,9 @@ export async function eraseCredentials(
   const source = await readSource(path)
   const helper = helperOf(parseAuthFile(source, path, 'config'), registry)
   for (const address of helper?.addresses ?? []) await eraseFromHelper(helper!.name, address, { signal })
-  const existed = hasEntry(source, path, registry)
-  if (existed) await replace(path, withoutEntry(source, path, registry))
-  return existed
+  if (!hasEntry(source, path, registry)) return false
+  await change(path, signal, (now) => withoutEntry(now, path, registry))
+  return true
 }
 
 /** Those of some files that have an entry for the whole of a registry. What cannot be read has none. */
@@ -105,23 +106,32 @@ function helperOf(
   }
 }
 
-async function replace(path: string, text: string): Promise<void> {
+/**
+ * Puts another text in place of the one that the file has when nobody else of groot is at it.
+ *
+ * @throws {BusyError} `lock-timeout`
+ */
+async function change(path: string, signal: AbortSignal, edit: (source: string) => string): Promise<void> {
   try {
     const target = await behindLinks(path)
     await mkdir(dirname(target), { recursive: true, mode: 0o700 })
-    const temporary = `${dirname(target)}/.${basename(target).slice(0, 64)}.${randomBytes(6).toString('hex')}.tmp`
-    try {
-      await writeNew(temporary, text)
-      await keepOwner(target, temporary)
-      await rename(temporary, target)
-    } catch (error) {
-      await unlink(temporary).catch(() => {}) // it may never have been made
-      throw error
-    }
-    syncDirectory(dirname(target))
+    await withFileLock(target, signal, async () => replace(target, edit(await readSource(path))))
   } catch (error) {
     throw toGrootError(error, `Cannot write ${quote(path)}`)
   }
+}
+
+async function replace(target: string, text: string): Promise<void> {
+  const temporary = `${dirname(target)}/.${basename(target).slice(0, 64)}.${randomBytes(6).toString('hex')}.tmp`
+  try {
+    await writeNew(temporary, text)
+    await keepOwner(target, temporary)
+    await rename(temporary, target)
+  } catch (error) {
+    await unlink(temporary).catch(() => {}) // it may never have been made
+    throw error
+  }
+  syncDirectory(dirname(target))
 }
 
 /** Where a file really is: people keep their settings elsewhere and link to them. */

@@ -10,7 +10,7 @@ import https from 'node:https'
 import type net from 'node:net'
 import tls from 'node:tls'
 import { UsageError } from '../errors.js'
-import { watchfulLookup } from './addresses.js'
+import { type Place, watchfulLookup } from './addresses.js'
 import type { RegistryEndpoint } from './hosts.js'
 import { ConnectTimeoutError } from './network-error.js'
 import type { ProxyRule } from './proxy.js'
@@ -45,8 +45,8 @@ export interface PoolOptions {
   /** PEM texts, besides what Node trusts. */
   readonly certificates: readonly string[]
   readonly proxyFor: ProxyRule
-  /** Told whether a name leads to local addresses and to no others. */
-  readonly onLookup: (hostname: string, isLocal: boolean) => void
+  /** Told where a name leads, unless a stranger made us look. */
+  readonly onLookup: (hostname: string, place: Place) => void
 }
 
 const ANYWHERE: Access = {
@@ -66,7 +66,7 @@ export interface LimitedAgent {
 /** All connections of one transport. */
 export class ConnectionPools {
   readonly #options: PoolOptions
-  readonly #pools = new Map<Access, Map<string, Connections>>()
+  readonly #pools = new Map<Access, Map<Place, Connections>>()
   readonly #elsewhere = new Map<Access, Access>()
 
   constructor(options: PoolOptions) {
@@ -78,18 +78,17 @@ export class ConnectionPools {
    *
    * @param access what holds for the endpoint that was asked first; null for none
    * @param hasLeft whether a redirect has led to another origin since
-   * @param mayBeLocal whether names may lead to addresses of this machine
+   * @param from where who made us go there is: names may lead to what that may send us to
    */
-  agentFor(url: URL, access: Access | null, hasLeft: boolean, mayBeLocal: boolean): LimitedAgent {
+  agentFor(url: URL, access: Access | null, hasLeft: boolean, from: Place): LimitedAgent {
     const holds = access === null ? ANYWHERE : this.#terms(access, url, hasLeft)
-    const pools = this.#pools.get(holds) ?? new Map<string, Connections>()
+    const pools = this.#pools.get(holds) ?? new Map<Place, Connections>()
     this.#pools.set(holds, pools)
-    const key = mayBeLocal ? 'any' : 'guarded'
-    let pool = pools.get(key)
+    let pool = pools.get(from)
     if (pool === undefined) {
-      const onLookup = mayBeLocal ? this.#options.onLookup : () => {}
-      pool = new Connections(this.#options, holds, watchfulLookup(onLookup, mayBeLocal))
-      pools.set(key, pool)
+      const onLookup = from === 'far' ? () => {} : this.#options.onLookup
+      pool = new Connections(this.#options, holds, watchfulLookup(onLookup, from))
+      pools.set(from, pool)
     }
     return { agent: pool.agentFor(url), connectMs: pool.connectMs }
   }

@@ -7,7 +7,7 @@
  */
 import fetch from 'node-fetch'
 import { RegistryError, throwIfAborted } from '../errors.js'
-import { isLocalHost } from './addresses.js'
+import { maySend, type Place, placeOfHost } from './addresses.js'
 import { Answer } from './answer.js'
 import { type Access, ConnectionPools, type LimitedAgent } from './connections.js'
 import type { ProxySettings } from './hosts.js'
@@ -70,11 +70,8 @@ export function createTransport(options: TransportOptions = {}): Transport {
   const { connectTimeoutMs = CONNECT_TIMEOUT_MS } = options
   const { idleTimeoutMs = IDLE_TIMEOUT_MS, minBytesPerSecond = MIN_BYTES_PER_SECOND } = options
   const timeouts = { connectMs: connectTimeoutMs, idleMs: idleTimeoutMs, minBytesPerSecond }
-  const localNames = new Set<string>()
-  const onLookup = (name: string, isLocal: boolean) => {
-    if (isLocal) localNames.add(name)
-    else localNames.delete(name)
-  }
+  const places = new Map<string, Place>()
+  const onLookup = (name: string, place: Place) => void places.set(name, place)
   const proxyFor = proxyRule(options.proxies ?? {})
   const pools = new ConnectionPools({
     connectMs: connectTimeoutMs,
@@ -92,9 +89,10 @@ export function createTransport(options: TransportOptions = {}): Transport {
       let hasLeft = false
       for (let hops = 0; ; hops++) {
         throwIfAborted(signal)
-        checkUrl(url, sentBy, localNames)
-        const isOwn = url.hostname === sentBy.hostname || isLocal(sentBy, localNames)
-        const agent = pools.agentFor(url, access, hasLeft, isOwn)
+        // A host that the user named may be anywhere.
+        const from = url.hostname === sentBy.hostname ? 'link' : placeOf(sentBy, places)
+        checkUrl(url, sentBy, from)
+        const agent = pools.agentFor(url, access, hasLeft, from)
         const answer = await sendOnce(request, url, hasLeft, agent, timeouts)
         const next = redirectOf(answer)
         if (next === null) return answer
@@ -150,18 +148,19 @@ async function sendOnce(
 }
 
 /** Checks where a request is about to go: an address that the user gave passes by definition. */
-function checkUrl(url: URL, sentBy: URL, localNames: ReadonlySet<string>): void {
+function checkUrl(url: URL, sentBy: URL, from: Place): void {
   if (url.protocol !== 'https:' && url.protocol !== 'http:')
     throw refused(sentBy, url, 'only http and https are followed')
   if (url.username !== '' || url.password !== '')
     throw refused(sentBy, url, 'it carries a user name or password')
-  if (url.hostname !== sentBy.hostname && isLocalHost(url.hostname) && !isLocal(sentBy, localNames)) {
+  if (!maySend(from, placeOfHost(url.hostname)))
     throw refused(sentBy, url, 'registries may not send us to addresses of this machine or its link')
-  }
 }
 
-function isLocal(url: URL, localNames: ReadonlySet<string>): boolean {
-  return isLocalHost(url.hostname) || localNames.has(url.hostname)
+/** By its name alone, else by what the name led to when it was looked up. */
+function placeOf(url: URL, places: ReadonlyMap<string, Place>): Place {
+  const place = placeOfHost(url.hostname)
+  return place === 'far' ? (places.get(url.hostname) ?? 'far') : place
 }
 
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])

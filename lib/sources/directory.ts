@@ -35,7 +35,7 @@ export async function directorySource(
   context: SourceContext,
 ): Promise<ImageSource> {
   const path = resolve(request.path)
-  await checkDirectory(path)
+  checkDirectory(path)
   return {
     resolve: (options) => resolveDirectory(path, options, context.events),
     openBlob: async (layer, signal): Promise<BlobContent> => {

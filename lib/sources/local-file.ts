@@ -4,8 +4,8 @@
  * Layouts and archives may come from anywhere: what they call a blob can be a FIFO, a device or a symlink. Whether bytes
  * are what a digest says is not looked at here.
  */
-import { constants, type Stats } from 'node:fs'
-import { type FileHandle, open, stat } from 'node:fs/promises'
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
 import { setImmediate } from 'node:timers/promises'
 import { byteString, printable } from '../bytes.js'
 import { ImageError, isErrno, NotFoundError, SystemError, throwIfAborted, UsageError } from '../errors.js'
@@ -34,7 +34,21 @@ const CHUNK_BYTES = 1024 * 1024
  * @throws {SystemError} when it cannot be read
  */
 export async function openNamed(path: string): Promise<OpenedFile> {
-  return openRegular(path, 0, (found) => notAFile(path, found))
+  const refuse = (found: string) => notAFile(path, found)
+  let handle: FileHandle
+  try {
+    handle = await open(path, READ_ONLY)
+  } catch (error) {
+    throw openError(path, error, false, refuse)
+  }
+  try {
+    const stats = await handle.stat()
+    checkRegular(stats, refuse)
+    return { handle, path, size: stats.size, [Symbol.asyncDispose]: () => handle.close() }
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
 }
 
 /** As openNamed, without keeping it open. */
@@ -42,45 +56,69 @@ export async function checkFile(path: string): Promise<void> {
   await using _file = await openNamed(path)
 }
 
+/** Bytes of a regular file that a layout names; null when there is none. @throws as readMember */
+export function memberSize(path: string): number | null {
+  return withMember(path, (_fd, size) => size)
+}
+
 /**
- * Opens a regular file that a layout names; a symlink at its end is refused.
+ * The bytes of a small regular file that a layout names; a symlink at its end is refused. Without a thread of its own:
+ * handing such a read over takes longer than the read.
  *
  * @returns null when there is no such file
- * @throws {ImageError} `layout-invalid` for anything but a regular file
+ * @throws {ImageError} `layout-invalid` for anything but a regular file, `limit-exceeded` for more than `cap` bytes
  * @throws {SystemError} when it cannot be read
  */
-export async function openMember(path: string): Promise<OpenedFile | null> {
+export function readMember(path: string, cap: number): Buffer | null {
+  return withMember(path, (fd, size) => {
+    checkCap(path, size, cap)
+    const buffer = Buffer.allocUnsafe(size)
+    let filled = 0
+    while (filled < size) {
+      const count = readSync(fd, buffer, filled, size - filled, filled)
+      if (count === 0) break
+      filled += count
+    }
+    return buffer.subarray(0, filled)
+  })
+}
+
+function withMember<T>(path: string, read: (fd: number, size: number) => T): T | null {
+  let fd: number
   try {
-    return await openRegular(path, constants.O_NOFOLLOW, (found) => notABlob(path, found))
+    fd = openSync(path, READ_ONLY | constants.O_NOFOLLOW)
   } catch (error) {
-    if (error instanceof NotFoundError) return null
-    throw error
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return null
+    throw openError(path, error, true, (found) => notABlob(path, found))
+  }
+  try {
+    const stats = fstatSync(fd)
+    checkRegular(stats, (found) => notABlob(path, found))
+    return read(fd, stats.size)
+  } catch (error) {
+    throw localError(path, error)
+  } finally {
+    closeSync(fd)
   }
 }
 
-async function openRegular(
+// Without O_NONBLOCK, opening a FIFO waits for somebody to write to it.
+const READ_ONLY = constants.O_RDONLY | constants.O_NONBLOCK
+
+function openError(
   path: string,
-  flags: number,
+  error: unknown,
+  refusesLinks: boolean,
   refuse: (found: string) => Error,
-): Promise<OpenedFile> {
-  let handle: FileHandle
-  try {
-    // Without O_NONBLOCK, opening a FIFO waits for somebody to write to it.
-    handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | flags)
-  } catch (error) {
-    if (isErrno(error, 'ELOOP') && flags !== 0) throw refuse('a symlink')
-    // A socket, or a device without a driver.
-    if (isErrno(error, 'ENXIO', 'ENODEV')) throw refuse('neither a file nor a directory')
-    throw localError(path, error)
-  }
-  try {
-    const stats = await handle.stat()
-    if (!stats.isFile()) throw refuse(stats.isDirectory() ? 'a directory' : 'neither a file nor a directory')
-    return { handle, path, size: stats.size, [Symbol.asyncDispose]: () => handle.close() }
-  } catch (error) {
-    await handle.close()
-    throw error
-  }
+): unknown {
+  if (isErrno(error, 'ELOOP') && refusesLinks) return refuse('a symlink')
+  // A socket, or a device without a driver.
+  if (isErrno(error, 'ENXIO', 'ENODEV')) return refuse('neither a file nor a directory')
+  return localError(path, error)
+}
+
+function checkRegular(stats: Stats, refuse: (found: string) => Error): void {
+  if (!stats.isFile()) throw refuse(stats.isDirectory() ? 'a directory' : 'neither a file nor a directory')
 }
 
 /**
@@ -89,10 +127,10 @@ async function openRegular(
  * @throws {NotFoundError} `file-missing`
  * @throws {UsageError} `reference-invalid` for anything but a directory
  */
-export async function checkDirectory(path: string): Promise<void> {
+export function checkDirectory(path: string): void {
   let stats: Stats
   try {
-    stats = await stat(path)
+    stats = statSync(path)
   } catch (error) {
     throw localError(path, error)
   }
@@ -130,11 +168,6 @@ function localError(path: string, error: unknown): unknown {
   })
 }
 
-/** The bytes of a whole small file. @throws {ImageError} `limit-exceeded` when it has more than `cap` bytes */
-export async function readWhole(file: OpenedFile, cap: number): Promise<Buffer> {
-  return readRegion(file, 0, file.size, cap, file.path)
-}
-
 /**
  * The bytes of a small region.
  *
@@ -149,15 +182,7 @@ export async function readRegion(
   cap: number,
   name: string,
 ): Promise<Buffer> {
-  if (length > cap) {
-    throw new ImageError(
-      'limit-exceeded',
-      `Cannot read ${shown(name)}: it has ${length} bytes, at most ${cap} are read`,
-      {
-        facts: { path: name, bytes: length, limit: cap },
-      },
-    )
-  }
+  checkCap(name, length, cap)
   const buffer = Buffer.allocUnsafe(length)
   let filled = 0
   while (filled < length) {
@@ -166,6 +191,15 @@ export async function readRegion(
     filled += count
   }
   return buffer.subarray(0, filled)
+}
+
+function checkCap(name: string, length: number, cap: number): void {
+  if (length <= cap) return
+  throw new ImageError(
+    'limit-exceeded',
+    `Cannot read ${shown(name)}: it has ${length} bytes, at most ${cap} are read`,
+    { facts: { path: name, bytes: length, limit: cap } },
+  )
 }
 
 /** @returns bytes read; 0 at the end of the file */

@@ -19,7 +19,7 @@ import {
 } from '../image/platform.js'
 import { ambiguous, printReference } from '../image/reference.js'
 import { checkDocumentSize, type Expected } from '../image/verify.js'
-import { checkDirectory, openMember, type Region, readWhole, shown } from './local-file.js'
+import { checkDirectory, memberSize, type Region, readMember, shown } from './local-file.js'
 import { type DocumentReader, resolveImage } from './resolve.js'
 import type {
   BlobContent,
@@ -57,7 +57,7 @@ export interface LayoutFiles extends AsyncDisposable {
  */
 export async function ociLayoutSource(request: LayoutRequest, _context: SourceContext): Promise<ImageSource> {
   const path = resolve(request.path)
-  await checkDirectory(path)
+  checkDirectory(path)
   return layoutSource(request, async () => directoryFiles(path))
 }
 
@@ -74,12 +74,12 @@ function directoryFiles(path: string): LayoutFiles {
     kind: 'oci',
     path,
     async find(name) {
-      await using file = await openMember(join(path, name))
-      return file === null ? null : { path: file.path, offset: 0, length: file.size }
+      const file = join(path, name)
+      const length = memberSize(file)
+      return length === null ? null : { path: file, offset: 0, length }
     },
     async read(name, cap) {
-      await using file = await openMember(join(path, name))
-      return file === null ? null : await readWhole(file, cap)
+      return readMember(join(path, name), cap)
     },
     async [Symbol.asyncDispose]() {},
   }
@@ -107,6 +107,8 @@ class LayoutSource implements ImageSource, DocumentReader {
       ...(digest === undefined ? {} : { digest }),
     })
     const root = await this.#choose(index, files, reference, options.platform)
+    const known = options.known?.(root.digest, root.size) ?? null
+    if (known !== null) return { ...known, reference }
     checkDocumentSize('manifest', root)
     const bytes = await this.#read(root.digest, options.signal)
     return resolveImage(reference, { ...root, bytes }, this, options)

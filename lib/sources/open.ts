@@ -4,8 +4,7 @@
  * The name is parsed in lib/image/reference.ts; where it has several readings, what is on disk decides here, and when
  * that does not decide, nobody guesses. Each source is loaded when it is used.
  */
-import type { Stats } from 'node:fs'
-import fs from 'node:fs/promises'
+import { type Stats, statSync } from 'node:fs'
 import path from 'node:path'
 import { isErrno, NotFoundError, toGrootError, UsageError } from '../errors.js'
 import { quote } from '../image/json.js'
@@ -83,19 +82,13 @@ async function openRegistry(
   { options, context, hosts }: Opening,
 ): Promise<ImageSource> {
   const { registrySource } = await import('./registry.js')
-  const { hosts: _ask, ...rest } = options
-  const configured = await hosts()
-  return registrySource(reference, {
-    ...rest,
-    events: context.events,
-    ...(configured === undefined ? {} : { hosts: configured }),
-  })
+  return registrySource(reference, { ...options, events: context.events, hosts })
 }
 
 async function openPath(reference: { readonly path: string }, opening: Opening): Promise<ImageSource> {
   const { image, stats, context } = opening
   if (stats?.isDirectory()) {
-    await refuseLayout(image, reference.path)
+    refuseLayout(image, reference.path)
     return (await import('./directory.js')).directorySource({ path: reference.path }, context)
   }
   if (stats?.isFile()) return (await import('./tarball.js')).tarballSource({ path: reference.path }, context)
@@ -109,10 +102,10 @@ async function openPath(reference: { readonly path: string }, opening: Opening):
 }
 
 // `DIR/.` says that the directory itself is meant, whatever is in it.
-async function refuseLayout(image: string, directory: string): Promise<void> {
+function refuseLayout(image: string, directory: string): void {
   if (/(?:^|\/)\.\/*$/.test(image)) return
   const isLayout =
-    (await look(path.join(directory, 'oci-layout'))) && (await look(path.join(directory, 'index.json')))
+    look(path.join(directory, 'oci-layout')) !== null && look(path.join(directory, 'index.json')) !== null
   if (!isLayout) return
   throw ambiguous(image, [`oci:${image}`, `${image}/.`], ', an image in a layout or the directory itself')
 }
@@ -131,7 +124,7 @@ async function decide(
   const found: { readonly decision: Decision; readonly reading: LocalReference }[] = []
   for (const reading of readings) {
     if (reading.kind === 'registry') return { reference: reading, stats: null }
-    const stats = await look(reading.path)
+    const stats = look(reading.path)
     const reference = { ...reading, path: path.resolve(reading.path) }
     if (stats !== null) found.push({ decision: { reference, stats }, reading })
   }
@@ -166,9 +159,9 @@ function missing(image: string, readings: readonly ImageReference[]): NotFoundEr
 }
 
 /** What is at a path, symlinks followed; null when nothing is. */
-async function look(at: string): Promise<Stats | null> {
+function look(at: string): Stats | null {
   try {
-    return await fs.stat(at)
+    return statSync(at)
   } catch (error) {
     if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'ELOOP')) return null
     throw toGrootError(error, `Cannot look at ${quote(at)}`)

@@ -5,7 +5,7 @@
  */
 import type { EventSink } from '../events.js'
 import { printReference, type RegistryReference } from '../image/reference.js'
-import { createClient, type RegistryClient } from '../registry/client.js'
+import type { RegistryClient } from '../registry/client.js'
 import { type Credentials, type HostConfiguration, plainHosts } from '../registry/hosts.js'
 import { parseInsecureRegistries } from '../registry/insecure.js'
 import type { Clock, RetryPolicy } from '../registry/retry.js'
@@ -18,8 +18,8 @@ export interface RegistryOptions {
   readonly insecureRegistries: readonly string[]
   /** For the registry of the reference, when there is no other configuration. */
   readonly credentials?: Credentials
-  /** Where to ask and with what. Default: the registry itself, with the two above. */
-  readonly hosts?: HostConfiguration
+  /** Where to ask and with what, found out when it matters. Default: the registry itself, with the two above. */
+  readonly hosts?: () => Promise<HostConfiguration | undefined>
   readonly events?: EventSink
   /** The rest is the client's: see ClientOptions. */
   readonly transport?: Transport
@@ -34,31 +34,38 @@ export interface RegistryOptions {
  */
 export function registrySource(reference: RegistryReference, options: RegistryOptions): ImageSource {
   const { tag, digest } = reference
-  const { insecureRegistries, credentials, ...rest } = options
-  const plain = { insecureRegistries: parseInsecureRegistries(insecureRegistries) }
-  const hosts = options.hosts ?? plainHosts(credentials === undefined ? plain : { ...plain, credentials })
-  // Made when it is first asked: who has the image already needs neither certificates nor connections.
-  let made: RegistryClient | null = null
-  const client = (): RegistryClient => {
-    made ??= createClient({ ...rest, image: reference, hosts })
+  const { insecureRegistries, credentials, hosts, ...rest } = options
+  const insecure = { insecureRegistries: parseInsecureRegistries(insecureRegistries) }
+  const plain = plainHosts(credentials === undefined ? insecure : { ...insecure, credentials })
+  // Made when it is first asked: who has the image already needs no configuration, no certificates, no connections.
+  const make = async (): Promise<RegistryClient> => {
+    const { createClient } = await import('../registry/client.js')
+    return createClient({ ...rest, image: reference, hosts: (await hosts?.()) ?? plain })
+  }
+  let made: Promise<RegistryClient> | null = null
+  const client = (): Promise<RegistryClient> => {
+    made ??= make()
     return made
   }
   const documents: DocumentReader = {
-    readManifest: async (descriptor, signal) => (await client().getManifest(descriptor.digest, signal)).bytes,
-    readConfig: (descriptor, signal) => client().readBlob(descriptor, signal),
+    readManifest: async (descriptor, signal) =>
+      (await (await client()).getManifest(descriptor.digest, signal)).bytes,
+    readConfig: async (descriptor, signal) => (await client()).readBlob(descriptor, signal),
   }
   return {
     name: printReference(reference),
     ...(digest === undefined ? {} : { pinned: printReference(reference) }),
     async resolve(request) {
-      const root = await client().getManifest(digest ?? tag ?? 'latest', request.signal)
+      const root = await (await client()).getManifest(digest ?? tag ?? 'latest', request.signal)
       return resolveImage(printReference(reference), root, documents, request)
     },
     async openBlob(layer, signal) {
-      return { kind: 'stream', ...(await client().getBlob(layer.descriptor, signal)) }
+      return { kind: 'stream', ...(await (await client()).getBlob(layer.descriptor, signal)) }
     },
     async [Symbol.asyncDispose]() {
-      made?.close()
+      // What could not be made has nothing to close.
+      const client = await made?.catch(() => null)
+      client?.close()
     },
   }
 }

@@ -46,6 +46,11 @@ export type BlobContent =
 export interface ResolveOptions {
   readonly platform: Platform
   readonly signal: AbortSignal
+  /**
+   * The image that a manifest of this digest and size makes for this platform, where it was read lately. A source that knows
+   * the digest may ask before it reads documents that it would only verify to be the same.
+   */
+  known?(digest: Digest, size: number): ResolvedImage | null
 }
 
 export interface SourceContext {

@@ -7,9 +7,11 @@
 import { readdirSync } from 'node:fs'
 import { type DiffId, isVerityDigest, type VerityDigest } from '../digest.js'
 import { isErrno } from '../errors.js'
+import type { IdMapping } from '../ids/mapping.js'
 import { BASE_ID, type BaseId } from './base-id.js'
 import * as field from './fields.js'
 import type { StoreLayout } from './layout.js'
+import { parseRecordedMapping } from './recorded-mapping.js'
 import { readRecord, writeRecord } from './records.js'
 
 /** A small file of the tree that create reads: its bytes, or the object that has them. */
@@ -21,14 +23,23 @@ export interface BaseRecord {
   readonly format: 1
   readonly id: BaseId
   readonly createdAt: string
-  /** fs-verity digest (SHA-256) of the composefs image of the tree: the same for the same tree, whatever the driver. */
+  /**
+   * fs-verity digest (SHA-256) of the composefs image of the image's own tree: the same for the same tree, whatever the driver
+   * and the mapping.
+   */
   readonly digest: VerityDigest
+  /** The same of the tree that a rootfs has, its owners mapped. */
+  readonly rootfsDigest: VerityDigest
+  /** Null for owners as the image has them. */
+  readonly mapping: IdMapping | null
   readonly layers: readonly DiffId[]
   /** Bytes that the driver keeps for it, objects not counted; 0 for drivers without bases. */
   readonly bytes: number
-  /** The image's account files, by which users are looked up; null where the tree has none. */
-  /** Dumps (composefs-dump(5)) of the empty directories that volumes of the image begin with, by their destinations. */
+  /** Bytes of the tree's regular files (treeBytes); null in records of versions that did not count them. */
+  readonly imageBytes: number | null
+  /** Dumps (composefs-dump(5)) of the empty directories that volumes of the image begin with, by their destinations; unmapped. */
   readonly volumes: ReadonlyMap<string, string>
+  /** The image's account files, by which users are looked up; null where the tree has none. */
   readonly accounts: { readonly passwd: RecordedFile | null; readonly group: RecordedFile | null }
 }
 
@@ -70,8 +81,12 @@ function parseBase(value: unknown, id: BaseId): BaseRecord {
     id,
     createdAt: field.string(raw.createdAt, 'createdAt'),
     digest: verity(raw.digest, 'digest'),
+    // Of a version that knew no mappings.
+    rootfsDigest: verity(raw.rootfsDigest ?? raw.digest, 'rootfsDigest'),
+    mapping: parseRecordedMapping(raw.mapping),
     layers: field.list(raw.layers, 'layers', (each, name) => field.digest(each, name) as DiffId),
     bytes: field.integer(raw.bytes, 'bytes'),
+    imageBytes: field.optional(raw.imageBytes, (each) => field.integer(each, 'imageBytes')),
     volumes: new Map(
       Object.entries(field.object(raw.volumes, 'volumes')).map(([path, dump]) => [
         path,

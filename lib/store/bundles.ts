@@ -3,10 +3,13 @@
  */
 import { readdirSync } from 'node:fs'
 import { type DiffId, type Digest, isVerityDigest, type VerityDigest } from '../digest.js'
+import type { IdMapping } from '../ids/mapping.js'
 import type { BaseId } from './base-id.js'
 import { BUNDLE_ID, type BundleId } from './bundle-id.js'
 import * as field from './fields.js'
 import type { StoreLayout } from './layout.js'
+import { parseRecordedLimit, type RecordedLimit } from './recorded-limit.js'
+import { parseRecordedMapping } from './recorded-mapping.js'
 import { readRecord } from './records.js'
 
 export interface RecordedMount {
@@ -23,13 +26,19 @@ export interface BundleRecord {
   readonly image: { readonly reference: string; readonly digest: Digest; readonly config: Digest }
   readonly layers: readonly DiffId[]
   readonly base: BaseId | null
-  /** fs-verity digest of the composefs image of the tree. */
+  /** fs-verity digest of the composefs image of the image's own tree. */
   readonly digest: VerityDigest
+  /** The same of the tree that the rootfs has, its owners mapped. */
+  readonly rootfsDigest: VerityDigest
+  /** Null for owners as the image has them. */
+  readonly mapping: IdMapping | null
   readonly driver: string
   readonly readOnly: boolean
   readonly ignoreOwnership: boolean
   /** How the kernel was to check contents; null for the driver's own choice. */
   readonly verity: 'require' | 'try' | 'off' | null
+  /** What the container may write; null for as much as there is room. */
+  readonly limit: RecordedLimit | null
   /** What the runtime mounts, of a bundle that was made without mounting. */
   readonly mounts: readonly RecordedMount[]
 }
@@ -67,10 +76,14 @@ function parseBundle(value: unknown, id: BundleId): BundleRecord {
     layers: field.list(raw.layers, 'layers', (each, name) => field.digest(each, name) as DiffId),
     base: field.optional(raw.base, (each) => field.string(each, 'base') as BaseId),
     digest: parseDigest(raw.digest),
+    // Of a version that knew no mappings.
+    rootfsDigest: parseDigest(raw.rootfsDigest ?? raw.digest),
+    mapping: parseRecordedMapping(raw.mapping),
     driver: field.string(raw.driver, 'driver'),
     readOnly: field.boolean(raw.readOnly, 'readOnly'),
     ignoreOwnership: field.boolean(raw.ignoreOwnership, 'ignoreOwnership'),
     verity: field.optional(raw.verity, parseVerity),
+    limit: parseRecordedLimit(raw.limit),
     mounts: field.list(raw.mounts, 'mounts', parseMount),
   }
 }

@@ -9,6 +9,7 @@ import { isGrootError } from '../errors.js'
 import { parseConfig } from '../image/config.js'
 import { MAX_DOCUMENT_BYTES } from '../image/json.js'
 import { type Manifest, parseManifest } from '../image/manifest.js'
+import type { Platform } from '../image/platform.js'
 import type { Work } from '../linux/slices.js'
 import * as field from './fields.js'
 import { readBlob } from './images.js'
@@ -33,6 +34,10 @@ export interface CachedImage {
   /** Base first; none where manifest or config are missing or damaged. */
   readonly layers: readonly DiffId[]
   readonly refs: readonly CachedRef[]
+  /** What the config says that it is for; null where manifest or config are missing or damaged. */
+  readonly platform: Platform | null
+  /** Whether the document is a manifest: a config that no manifest needs is none. */
+  readonly isManifest: boolean
   /** Milliseconds since the epoch. */
   readonly lastUseMs: number
   /** Why a document cannot be read; null when all is well. */
@@ -124,10 +129,15 @@ function imageOf(
 ): CachedImage {
   const documents = [manifest, ...(config === undefined ? [] : [config])]
   let layers: readonly DiffId[] = []
+  let platform: Platform | null = null
   let damage = manifest.damage ?? config?.damage ?? null
   try {
     const bytes = config === undefined || damage !== null ? null : readBlob(layout, config.digest)
-    if (bytes !== null) layers = parseConfig(bytes).diffIds
+    if (bytes !== null) {
+      const { diffIds, os, architecture, variant } = parseConfig(bytes)
+      layers = diffIds
+      platform = { os, architecture, ...(variant === undefined ? {} : { variant }) }
+    }
   } catch (error) {
     damage = error as Error
   }
@@ -136,6 +146,8 @@ function imageOf(
     documents: documents.map(({ digest, bytes }) => ({ digest, bytes })),
     layers,
     refs: refs.map(({ name, reference, bytes, identity }) => ({ name, reference, bytes, identity })),
+    platform,
+    isManifest: manifest.manifest !== null,
     lastUseMs: Math.max(manifest.mtimeMs, ...refs.map(({ mtimeMs }) => mtimeMs)),
     damage,
   }

@@ -3,12 +3,14 @@
  */
 import { randomUUID } from 'node:crypto'
 import { StoreError } from '../errors.js'
+import type { IdMapping } from '../ids/mapping.js'
 import * as field from './fields.js'
+import { parseRecordedMapping } from './recorded-mapping.js'
 import { createDurably, readRecord } from './records.js'
 
 const STORE_FORMAT = 1
 
-/** Features by what an older groot may still do; names are words with dashes. This version knows none. */
+/** Features by what an older groot may still do; names are words with dashes. KNOWN has those of this version. */
 export interface StoreFeatures {
   /** Unknown ones are ignored. */
   readonly compatible: readonly string[]
@@ -23,21 +25,41 @@ export interface StoreDescriptor {
   readonly id: string
   readonly driver: string
   readonly driverOptions: unknown
+  /** What bundles are made with unless a request says otherwise; null for owners as images have them. */
+  readonly mapping: IdMapping | null
+  /** Whether syncs are left out unless a request says otherwise: see unsynced.ts. */
+  readonly noSync: boolean
   /** The kernel's view of whose store this is. */
   readonly createdAt: string
   readonly features: StoreFeatures
 }
 
-const KNOWN: StoreFeatures = { compatible: [], readOnlyCompatible: [], incompatible: [] }
+/** A version without id mappings would make bundles whose files belong to the host's users. */
+const ID_MAPPING = 'id-mapping'
+/** A version without it would trust what a power cut may have damaged. */
+const NO_SYNC = 'no-sync'
 
-export function newDescriptor(driver: string, driverOptions: unknown): StoreDescriptor {
+const KNOWN: StoreFeatures = { compatible: [], readOnlyCompatible: [ID_MAPPING, NO_SYNC], incompatible: [] }
+
+export function newDescriptor(
+  driver: string,
+  driverOptions: unknown,
+  mapping: IdMapping | null = null,
+  noSync = false,
+): StoreDescriptor {
   return {
     format: STORE_FORMAT,
     id: randomUUID(),
     driver,
     driverOptions: driverOptions ?? null,
+    mapping,
+    noSync,
     createdAt: new Date().toISOString(),
-    features: { compatible: [], readOnlyCompatible: [], incompatible: [] },
+    features: {
+      compatible: [],
+      readOnlyCompatible: [...(mapping === null ? [] : [ID_MAPPING]), ...(noSync ? [NO_SYNC] : [])],
+      incompatible: [],
+    },
   }
 }
 
@@ -101,6 +123,8 @@ function parseDescriptor(value: unknown): StoreDescriptor {
     id: field.string(raw.id, 'id'),
     driver: field.string(raw.driver, 'driver'),
     driverOptions: raw.driverOptions ?? null,
+    mapping: parseRecordedMapping(raw.mapping),
+    noSync: raw.noSync === true,
     createdAt: field.string(raw.createdAt, 'createdAt'),
     features: {
       compatible: names('compatible'),

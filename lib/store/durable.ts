@@ -2,22 +2,30 @@
  * Several files made durable together.
  *
  * A sync of one file makes a journaling filesystem write its whole journal, with all that was done before. So everything is
- * written first and on its way to the disk before the first sync, and the syncs after that find little left to do.
+ * written first and on its way to the disk before the first sync, and the syncs after that find little left to do. Where the
+ * filesystem keeps the order of metadata, contents are waited for and nothing is synced but the name that comes last.
  */
-import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs'
-import { startWriteback, syncDirectory } from '../linux/sync.js'
+import { closeSync, fstatSync, openSync, statSync, writeSync } from 'node:fs'
+import { startWriteback, syncDirectory, syncFile, writeContents } from '../linux/sync.js'
 
 export class DurableBatch implements Disposable {
   readonly #files: number[] = []
   readonly #directories: string[] = []
+  readonly #isOrdered: boolean
 
-  /** Writes a new file. */
-  write(path: string, data: string | Uint8Array, mode: number): void {
+  /** @param isOrdered whether the filesystem of the store keeps the order of metadata (lib/linux/ordered-metadata.ts) */
+  constructor(isOrdered: boolean) {
+    this.#isOrdered = isOrdered
+  }
+
+  /** Writes a new file. @returns its descriptor, open for as long as the batch */
+  write(path: string, data: string | Uint8Array, mode: number): number {
     const bytes = typeof data === 'string' ? Buffer.from(data, 'utf8') : data
     const fd = openSync(path, 'wx', mode)
     this.#files.push(fd)
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
     startWriteback(fd, 0, 0)
+    return fd
   }
 
   /** Has the names in a directory synced too, after all files. */
@@ -25,10 +33,17 @@ export class DurableBatch implements Disposable {
     this.#directories.push(path)
   }
 
-  /** Durable when it returns: all that was written and all names in the directories. */
-  sync(): void {
-    for (const fd of this.#files) fsyncSync(fd)
-    for (const path of this.#directories) syncDirectory(path)
+  /**
+   * When this returns, all that was written and all names in the directories are durable as soon as what is done next in a
+   * directory is.
+   *
+   * @param next a file in that directory, open
+   */
+  syncBefore(next: number): void {
+    const { dev } = fstatSync(next)
+    const isOrdered = (found: { readonly dev: number }) => this.#isOrdered && found.dev === dev
+    for (const fd of this.#files) if (!isOrdered(fstatSync(fd)) || !writeContents(fd)) syncFile(fd)
+    for (const path of this.#directories) if (!isOrdered(statSync(path))) syncDirectory(path)
   }
 
   [Symbol.dispose](): void {

@@ -4,14 +4,14 @@
  * A reference that carries a digest always means the same image, so a cached one needs no source at all.
  */
 import { createHash } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { algorithmOf, type Digest, digestOf } from '../digest.js'
 import { isErrno, isGrootError, StoreError } from '../errors.js'
 import { parseConfig } from '../image/config.js'
 import { checkLayers } from '../image/layers.js'
 import { parseManifest } from '../image/manifest.js'
 import { formatPlatform, type Platform } from '../image/platform.js'
-import type { ResolvedImage } from '../sources/source.js'
+import type { ResolvedImage, ResolveOptions } from '../sources/source.js'
 import * as field from './fields.js'
 import { noteUse } from './last-use.js'
 import type { StoreLayout } from './layout.js'
@@ -62,9 +62,13 @@ export function cachedImage(
   layout: StoreLayout,
   reference: string,
   platform: Platform,
+  known: NonNullable<ResolveOptions['known']> = () => null,
 ): ResolvedImage | null {
   const ref = readRecord(refPath(layout, reference, platform), parseRef)
   if (ref === null || ref.reference !== reference) return null
+  const size = sizeOf(layout.blob(ref.digest))
+  const image = size === null ? null : known(ref.digest, size)
+  if (image !== null) return { ...image, reference }
   const manifestBytes = readBlob(layout, ref.digest)
   if (manifestBytes === null) return null
   const manifest = parseManifest(manifestBytes)
@@ -112,6 +116,10 @@ export function readBlob(layout: StoreLayout, digest: Digest): Uint8Array | null
   throw new StoreError('record-damaged', `Cannot read "${path}": its bytes hash to ${found}`, {
     facts: { path, expected: digest, found },
   })
+}
+
+function sizeOf(path: string): number | null {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? null
 }
 
 function keepBlob(layout: StoreLayout, digest: Digest, bytes: Uint8Array): void {

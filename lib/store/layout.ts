@@ -25,6 +25,8 @@ export interface StoreLayout {
   readonly gc: string
   readonly generation: string
   readonly publishing: string
+  /** There as long as something may be unsynced: see unsynced.ts. */
+  readonly unsynced: string
   layer(diffId: DiffId): string
   blob(digest: Digest): string
   base(id: BaseId): string
@@ -53,6 +55,7 @@ export function storeLayout(root: string): StoreLayout {
     gc: `${root}/gc`,
     generation: `${root}/gc/generation`,
     publishing: `${root}/gc/publishing`,
+    unsynced: `${root}/gc/unsynced.json`,
     layer: (diffId) => `${root}/layers/${fileName(diffId)}`,
     blob: (digest) => `${root}/images/${fileName(digest)}`,
     base: (id) => `${root}/bases/${id}.json`,

@@ -20,7 +20,10 @@ export class ObjectTable {
   #flags = new Uint8Array(FIRST_CAPACITY)
   #references = new Uint32Array(FIRST_CAPACITY)
   #bytes = new Float64Array(FIRST_CAPACITY)
+  /** Made when it is asked for: clean has no need of numbers. */
+  #numbers: Uint32Array | null = null
   #count = 0
+  #lastNumber = 0
 
   /** Notes that an object is on disk, and what it takes there. */
   addObject(digest: VerityDigest, bytes: number): void {
@@ -43,6 +46,14 @@ export class ObjectTable {
     if (left === 0) return 0
     this.#references[slot] = left - 1
     return left === 1 && (this.#flags[slot]! & FLAG.onDisk) !== 0 ? this.#bytes[slot]! : 0
+  }
+
+  /** A number of the object's own, from 0 in the order in which they are asked for. */
+  numberOf(digest: VerityDigest): number {
+    const slot = this.#slotOf(digest)
+    this.#numbers ??= new Uint32Array(this.#capacity)
+    this.#numbers[slot] ||= ++this.#lastNumber
+    return this.#numbers[slot]! - 1
   }
 
   mark(digest: VerityDigest): void {
@@ -156,6 +167,8 @@ export class ObjectTable {
     this.#flags = new Uint8Array(this.#capacity)
     this.#references = new Uint32Array(this.#capacity)
     this.#bytes = new Float64Array(this.#capacity)
+    const numbers = this.#numbers
+    if (numbers !== null) this.#numbers = new Uint32Array(this.#capacity)
     for (let from = 0; from < before; from++) {
       if ((flags[from]! & FLAG.used) === 0) continue
       const slot = this.#find(keys, from * WORDS)
@@ -163,6 +176,7 @@ export class ObjectTable {
       this.#flags[slot] = flags[from]!
       this.#references[slot] = references[from]!
       this.#bytes[slot] = bytes[from]!
+      if (numbers !== null) this.#numbers![slot] = numbers[from]!
     }
   }
 }

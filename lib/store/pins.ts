@@ -46,7 +46,8 @@ export function namesOfImage(text: string): readonly string[] {
 
 /** Whether one of these names means the image. */
 export function isNamed(image: CachedImage, names: readonly string[]): boolean {
-  return names.some((name) => namesFor(image).includes(name))
+  const own = namesFor(image)
+  return names.some((name) => own.includes(name))
 }
 
 /** What an image can be pinned by: its digest, and its references. */

@@ -2,19 +2,10 @@
  * Records: small JSON files that are either whole or absent.
  */
 import { randomBytes } from 'node:crypto'
-import {
-  closeSync,
-  fsyncSync,
-  linkSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  unlinkSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, linkSync, openSync, readFileSync, renameSync, unlinkSync, writeSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { isErrno, StoreError } from '../errors.js'
-import { syncDirectory } from '../linux/sync.js'
+import { syncDirectory, syncFile } from '../linux/sync.js'
 import type { DurableBatch } from './durable.js'
 
 const MAX_RECORD_BYTES = 16 * 1024 * 1024
@@ -54,9 +45,9 @@ export function writeRecord(path: string, value: unknown): void {
 export function commitRecord(batch: DurableBatch, path: string, value: unknown): void {
   const text = recordText(value)
   const temporary = temporaryPath(path)
-  batch.write(temporary, text, 0o600)
+  const fd = batch.write(temporary, text, 0o600)
   try {
-    batch.sync()
+    batch.syncBefore(fd)
     renameSync(temporary, path)
   } catch (error) {
     const wasThere = removeIfThere(temporary)
@@ -136,7 +127,7 @@ function writeAside(path: string, data: string | Uint8Array, isDurable: boolean)
   const fd = openSync(temporary, 'wx', 0o600)
   try {
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
-    if (isDurable) fsyncSync(fd)
+    if (isDurable) syncFile(fd)
   } catch (error) {
     removeIfThere(temporary)
     throw error

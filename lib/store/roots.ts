@@ -9,7 +9,7 @@ import { readFileSync } from 'node:fs'
 import type { DiffId, Digest } from '../digest.js'
 import { parseConfig } from '../image/config.js'
 import type { Work } from '../linux/slices.js'
-import { type BaseId, baseIdOf } from './base-id.js'
+import { type BaseId, baseIdOf, unmappedBaseId } from './base-id.js'
 import { BUNDLE_ID, type BundleId } from './bundle-id.js'
 import * as field from './fields.js'
 import type { StoreLayout } from './layout.js'
@@ -24,6 +24,8 @@ export interface Needs {
   readonly documents: readonly Digest[]
   readonly layers: readonly DiffId[]
   readonly base: BaseId | null
+  /** Whether all bases of the same layers are asked for, whatever their id mapping. Default false. */
+  readonly anyMapping?: true
 }
 
 export interface BundleRoot extends Needs {
@@ -43,6 +45,8 @@ export interface Roots {
   readonly documents: ReadonlySet<Digest>
   readonly layers: ReadonlySet<DiffId>
   readonly bases: ReadonlySet<BaseId>
+  /** Those that are needed with all that differ from them by their id mapping only, as unmappedBaseId has them. */
+  readonly basesAnyMapping: ReadonlySet<BaseId>
   /** Files of pins, see pinFile. */
   readonly pins: ReadonlySet<string>
   readonly bundles: readonly BundleRoot[]
@@ -81,7 +85,7 @@ export class RootReader {
     )
     this.#pins = new RecordWatch(layout.pins, isPinFile, (name) => {
       const pin = readPin(layout, name)
-      return pin === null ? null : pin.images.map((image) => ({ ...image, base: baseIdOf(image.layers) }))
+      return pin === null ? null : pin.images.map(pinned)
     })
   }
 
@@ -142,20 +146,28 @@ class Gathered implements Roots {
   readonly documents = new Set<Digest>()
   readonly layers = new Set<DiffId>()
   readonly bases = new Set<BaseId>()
+  readonly basesAnyMapping = new Set<BaseId>()
   readonly pins = new Set<string>()
   readonly bundles: BundleRoot[] = []
   readonly damaged: DamagedRoot[] = []
 
-  add({ documents, layers, base }: Needs): void {
+  add({ documents, layers, base, anyMapping }: Needs): void {
     for (const digest of documents) this.documents.add(digest)
     for (const diffId of layers) this.layers.add(diffId)
-    if (base !== null) this.bases.add(base)
+    if (base === null) return
+    this.bases.add(base)
+    if (anyMapping === true) this.basesAnyMapping.add(unmappedBaseId(base))
   }
 
   addBundle(bundle: BundleRoot): void {
     this.add(bundle)
     this.bundles.push(bundle)
   }
+}
+
+/** A pin says nothing of id mappings, so none of the image's bases goes. */
+function pinned(image: Pick<Needs, 'documents' | 'layers'>): Needs {
+  return { ...image, base: baseIdOf(image.layers), anyMapping: true }
 }
 
 /**
@@ -165,7 +177,7 @@ class Gathered implements Roots {
 function needsOfFiles(layout: StoreLayout, id: BundleId): BundleRoot | null {
   try {
     const layers = parseConfig(readFileSync(`${layout.bundle(id)}/image.json`)).diffIds
-    return { id, documents: [], layers, base: baseIdOf(layers) }
+    return { id, documents: [], layers, base: baseIdOf(layers), anyMapping: true }
   } catch {
     // Whatever is wrong with it: then it is not known.
     return null

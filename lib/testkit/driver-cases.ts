@@ -35,7 +35,7 @@ import { removeTree } from '../linux/remove-tree.js'
 import { type ObjectReader, objectReader } from '../store/objects.js'
 import type { Tree } from '../tree/model.js'
 import { linesOfTree } from './lines-of-tree.js'
-import { sampleTree, smallTree } from './sample-tree.js'
+import { LARGEST_DEVICE, sampleTree, smallTree } from './sample-tree.js'
 import { treeLines } from './tree-lines.js'
 
 export interface DriverCasesOptions {
@@ -44,6 +44,8 @@ export interface DriverCasesOptions {
   readonly place: string
   /** Raw options, as store.json would hold them. */
   readonly options?: unknown
+  /** The largest numbers of a device that the filesystem can keep. Default: what Linux has. */
+  readonly largestDevice?: { readonly major: number; readonly minor: number }
 }
 
 export interface DriverCase {
@@ -100,7 +102,7 @@ async function probeLeavesNothing(bench: Bench): Promise<void> {
 async function makesTheTree(bench: Bench): Promise<void> {
   await expectTree(
     bench,
-    sampleTree((bytes) => bench.put(bytes)),
+    sampleTree((bytes) => bench.put(bytes), bench.largestDevice),
   )
 }
 
@@ -222,6 +224,7 @@ class Bench {
   readonly module: DriverModule
   readonly directory: string
   readonly driverOptions: unknown
+  readonly largestDevice: { readonly major: number; readonly minor: number }
   readonly objects: ObjectReader
   readonly events: GrootEvent[] = []
   driver!: Driver
@@ -234,6 +237,7 @@ class Bench {
   private constructor(options: DriverCasesOptions) {
     this.module = options.module
     this.driverOptions = options.module.parseOptions(options.options ?? null)
+    this.largestDevice = options.largestDevice ?? LARGEST_DEVICE
     this.directory = mkdtempSync(`${options.place}/groot-driver-`)
     this.objects = objectReader(`${this.directory}/objects`)
     for (const name of ['objects', 'drivers', 'bundles', `drivers/${options.module.name}`])

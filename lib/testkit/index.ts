@@ -4,5 +4,5 @@
 export { type DriverCase, type DriverCasesOptions, driverCases } from './driver-cases.js'
 export * from './layer.js'
 export { linesOfTree } from './lines-of-tree.js'
-export { type PutObject, sampleTree, smallTree } from './sample-tree.js'
+export { LARGEST_DEVICE_OF_XFS, type PutObject, sampleTree, smallTree } from './sample-tree.js'
 export { treeLines } from './tree-lines.js'

@@ -38,8 +38,19 @@ export function smallTree(put: PutObject): Tree {
   }
 }
 
-/** All seven file types, ids and times of full range, xattrs on every kind that can have them, names of any bytes. */
-export function sampleTree(put: PutObject): Tree {
+/** The largest numbers that Linux has for a device. XFS has fewer bits for them. */
+export const LARGEST_DEVICE = { major: 4095, minor: 1_048_575 } as const
+export const LARGEST_DEVICE_OF_XFS = { major: 511, minor: 262_143 } as const
+
+/**
+ * All seven file types, ids and times of full range, xattrs on every kind that can have them, names of any bytes.
+ *
+ * @param largest numbers of a device that the filesystem can keep
+ */
+export function sampleTree(
+  put: PutObject,
+  largest: { readonly major: number; readonly minor: number } = LARGEST_DEVICE,
+): Tree {
   const root = meta({})
   const anyBytes = Array.from({ length: 255 }, (_, i) => String.fromCharCode(i + 1))
     .filter((char) => char !== '/')
@@ -64,7 +75,7 @@ export function sampleTree(put: PutObject): Tree {
       ],
       ['absolute', { ...meta({ mode: 0o777 }), kind: 'symlink', target: byteString('/etc/passwd') }],
       ['null', { ...meta({ mode: 0o666 }), kind: 'char', major: 1, minor: 3 }],
-      ['large-numbers', { ...meta({ mode: 0o600 }), kind: 'block', major: 4095, minor: 1_048_575 }],
+      ['large-numbers', { ...meta({ mode: 0o600 }), kind: 'block', ...largest }],
       ['fifo', fifo],
       ['fifo-again', fifo],
       ['socket', { ...meta({ mode: 0o755 }), kind: 'socket' }],

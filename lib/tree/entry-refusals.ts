@@ -5,8 +5,8 @@
  * (a full disk, a failing one) passes as it is.
  */
 import { type ByteString, printable } from '../bytes.js'
-import { isErrno, SystemError, UnsupportedError } from '../errors.js'
-import type { Inode, NonDirectory } from './model.js'
+import { IntegrityError, isErrno, NotFoundError, SystemError, UnsupportedError } from '../errors.js'
+import type { Device, Inode } from './model.js'
 
 /** An entry for messages and facts: `etc/motd`; the top of the tree is `/`. */
 export function shown(path: ByteString): string {
@@ -165,16 +165,12 @@ export function xattrRefused(
   }
 }
 
-export function deviceOutOfRange(
-  inode: NonDirectory & { major: number; minor: number },
-  path: ByteString,
-): SystemError {
-  return unrepresentable(
-    path,
-    'device',
-    `${inode.major}:${inode.minor}`,
-    'Linux has 12 bits of major and 20 of minor',
-  )
+/** @throws {SystemError} `value-unrepresentable` for a device with other numbers than Linux has */
+export function refuseOutOfRange(inode: Device, path: ByteString): void {
+  const { major, minor } = inode
+  const isFit = Number.isInteger(major) && Number.isInteger(minor)
+  if (isFit && major >= 0 && major <= 0xfff && minor >= 0 && minor <= 0xfffff) return
+  throw unrepresentable(path, 'device', numbersOf(inode), 'Linux has 12 bits of major and 20 of minor')
 }
 
 export function timeRefused(inode: Inode, path: ByteString, found: string): SystemError {
@@ -203,4 +199,32 @@ export function unrepresentable(
       cause,
     },
   )
+}
+
+export function objectOfWrongSize(
+  object: string,
+  path: ByteString,
+  expected: number,
+  found: number,
+): IntegrityError {
+  const entry = shown(path)
+  const message = `Cannot write "${entry}": object ${object} has ${found} bytes, the tree says ${expected}`
+  return new IntegrityError('object-damaged', message, { facts: { entry, object, expected, found } })
+}
+
+export function objectDamaged(
+  object: string,
+  path: ByteString,
+  why: string,
+  cause?: unknown,
+): IntegrityError {
+  const entry = shown(path)
+  const message = `Cannot write "${entry}": object ${object} is damaged, ${why}`
+  return new IntegrityError('object-damaged', message, { facts: { entry, object }, cause })
+}
+
+export function objectMissing(object: string, path: ByteString, cause: unknown): NotFoundError {
+  const entry = shown(path)
+  const message = `Cannot write "${entry}": object ${object} is not in the store`
+  return new NotFoundError('object-missing', message, { facts: { entry, object }, cause })
 }

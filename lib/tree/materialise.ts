@@ -38,6 +38,8 @@ export interface MaterialiseOptions {
    * are. Elsewhere they are escaped, as `trusted.overlay.*` is everywhere: any directory may become a layer of somebody's.
    */
   readonly underOverlay?: boolean
+  /** The directory is there already, and empty. */
+  readonly intoEmpty?: boolean
   readonly signal: AbortSignal
   /** Told of each thing that was left out. */
   readonly onSkipped?: Skipped
@@ -78,7 +80,9 @@ function* write(
 ): Work<Materialised> {
   let work: TreeWork | null = null
   try {
-    using chain = new DirectoryChain(makeTop(directory))
+    using chain = new DirectoryChain(
+      options.intoEmpty === true ? openOwn(AT_FDCWD, pathString(directory)) : makeTop(directory),
+    )
     const writer = new EntryWriter(objects, chain.rootFd, options)
     work = new TreeWork(chain, writer, tree.root)
     while (!(yield* work.step())) yield
@@ -91,7 +95,7 @@ function* write(
 }
 
 /** @param place path of the entry that was being written; null when there was not even the directory */
-function withEntry(error: unknown, directory: string, place: ByteString | null): GrootError {
+export function withEntry(error: unknown, directory: string, place: ByteString | null): GrootError {
   if (place === null) return toGrootError(error, `Cannot make directory "${directory}"`)
   const path = byteString(directory) + (place === EMPTY ? '' : `/${place}`)
   const named = isErrno(error) ? withPath(error, path as ByteString) : error
@@ -105,7 +109,7 @@ function makeTop(directory: string): number {
 }
 
 /** Opens a directory that was just made. */
-function openOwn(directory: number, name: ReturnType<typeof cString>): number {
+export function openOwn(directory: number, name: ReturnType<typeof cString>): number {
   try {
     return openDirectoryAt(directory, name)
   } catch (error) {
@@ -238,12 +242,12 @@ class TreeWork {
   }
 }
 
-function join(parent: ByteString, name: ByteString): ByteString {
+export function join(parent: ByteString, name: ByteString): ByteString {
   return parent === EMPTY ? name : (`${parent}/${name}` as ByteString)
 }
 
 /** Merging gives clean names only. Here a wrong one would leave the directory, so it is looked at once more. */
-function checkName(name: ByteString, parent: ByteString): void {
+export function checkName(name: ByteString, parent: ByteString): void {
   if (name !== '' && name !== '.' && name !== '..' && !name.includes('/') && !name.includes('\0')) return
   const shown = printable(name)
   throw new BugError(
@@ -257,7 +261,12 @@ function checkName(name: ByteString, parent: ByteString): void {
 const LONGEST_PATH = 4000 // below PATH_MAX
 
 /** linkat(2) from a path of any length below a directory. */
-function linkFrom(root: number, path: ByteString, directory: number, name: ReturnType<typeof cString>): void {
+export function linkFrom(
+  root: number,
+  path: ByteString,
+  directory: number,
+  name: ReturnType<typeof cString>,
+): void {
   let from = root
   let rest = path
   try {

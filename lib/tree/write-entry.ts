@@ -6,7 +6,7 @@
  */
 import { type ByteString, byteString, EMPTY, printable } from '../bytes.js'
 import type { VerityDigest } from '../digest.js'
-import { BugError, IntegrityError, isErrno, NotFoundError, toGrootError } from '../errors.js'
+import { BugError, isErrno, toGrootError } from '../errors.js'
 import { type CString, pathString } from '../linux/c-string.js'
 import {
   AT_FDCWD,
@@ -35,21 +35,29 @@ import {
 import type { Work } from '../linux/slices.js'
 import { type FileStat, statAt, statDescriptor } from '../linux/stat.js'
 import { statFilesystemOf } from '../linux/statfs.js'
-import { removeXattr, setXattr, setXattrAt, xattrsAt, xattrsOf } from '../linux/xattr.js'
+import { removeXattr, removeXattrAt, setXattr, setXattrAt, xattrsAt, xattrsOf } from '../linux/xattr.js'
 import type { ObjectReader } from '../store/objects.js'
 import {
-  deviceOutOfRange,
   entryRefused,
+  objectDamaged,
+  objectMissing,
+  objectOfWrongSize,
   ownerRefused,
+  refuseOutOfRange,
   shown,
   timeRefused,
   unrepresentable,
   xattrRefused,
 } from './entry-refusals.js'
-import type { Device, Directory, Inode, NonDirectory, RegularFile } from './model.js'
+import type { Device, Directory, Inode, NonDirectory, RegularFile, Xattrs } from './model.js'
 
 /** @param detail what it was: `0:42`, `char 1:3`, the attribute's name */
 export type Skipped = (what: 'device' | 'xattr' | 'owner', path: ByteString, detail: string) => void
+
+interface Owner {
+  readonly uid: number
+  readonly gid: number
+}
 
 /** What was just made: its descriptor, or its name where it cannot be opened. */
 type Made = number | { readonly directory: number; readonly name: CString }
@@ -71,7 +79,7 @@ export class EntryWriter {
   readonly #device: number
   readonly #keepsNanoseconds: boolean
   /** Whom new files belong to, as the first of them shows. */
-  #newOwner: { readonly uid: number; readonly gid: number } | null = null
+  #newOwner: Owner | null = null
   #noAtime = O_NOATIME
 
   /** @param topFd the directory that the tree goes to, empty; what it inherited from its parent is taken off */
@@ -103,7 +111,7 @@ export class EntryWriter {
     }
     if (isDevice(inode)) {
       if (this.#skipsDevice(inode, path)) return false
-      checkDevice(inode, path)
+      refuseOutOfRange(inode, path)
     }
     try {
       if (inode.kind === 'symlink') symlinkAt(inode.target, directory, name)
@@ -144,6 +152,25 @@ export class EntryWriter {
     checkTime(stat, inode, EMPTY)
   }
 
+  /**
+   * Gives what stands there other metadata, all of it.
+   *
+   * @param xattrs what it has, as the tree says that it was written from
+   */
+  rewrite(made: Made, xattrs: Xattrs, inode: Inode, path: ByteString): void {
+    for (const imageName of xattrs.keys()) {
+      if (inode.xattrs.get(imageName) === xattrs.get(imageName) && !isAcl(imageName)) continue
+      const name = escapeOverlayName(imageName, this.#underOverlay)
+      try {
+        if (typeof made === 'number') removeXattr(made, name)
+        else removeXattrAt(made.directory, made.name, name)
+      } catch (error) {
+        if (!isErrno(error, 'ENODATA')) throw error
+      }
+    }
+    this.#finish(made, inode, path, inode.mode, statMade(made))
+  }
+
   *#writeFile(directory: number, name: CString, inode: RegularFile, path: ByteString): Work<void> {
     let fd: number
     try {
@@ -179,10 +206,10 @@ export class EntryWriter {
     const source = this.#openObject(digest, path)
     try {
       const stat = statDescriptor(source)
-      if (stat.kind !== 'file') throw damaged(digest, path, 'it is not a regular file')
-      if (stat.size !== inode.size) throw wrongSize(digest, path, inode.size, stat.size)
+      if (stat.kind !== 'file') throw objectDamaged(digest, path, 'it is not a regular file')
+      if (stat.size !== inode.size) throw objectOfWrongSize(digest, path, inode.size, stat.size)
       const copied = yield* this.#copier.copy(source, stat, fd, this.#device)
-      if (copied !== inode.size) throw wrongSize(digest, path, inode.size, copied)
+      if (copied !== inode.size) throw objectOfWrongSize(digest, path, inode.size, copied)
     } finally {
       close(source)
     }
@@ -196,8 +223,8 @@ export class EntryWriter {
       } catch (error) {
         // Only the owner may read without leaving a trace; it saves a write for each object, no more.
         if (isErrno(error, 'EPERM') && this.#noAtime !== 0) this.#noAtime = 0
-        else if (isErrno(error, 'ELOOP')) throw damaged(digest, path, 'it is not a regular file', error)
-        else if (isErrno(error, 'ENOENT')) throw missing(digest, path, error)
+        else if (isErrno(error, 'ELOOP')) throw objectDamaged(digest, path, 'it is not a regular file', error)
+        else if (isErrno(error, 'ENOENT')) throw objectMissing(digest, path, error)
         else throw toGrootError(error, `Cannot read object ${digest} for "${shown(path)}"`)
       }
     }
@@ -210,8 +237,15 @@ export class EntryWriter {
     return skips
   }
 
-  #finish(made: Made, inode: Inode, path: ByteString, mode: number): void {
-    this.#setOwner(made, inode, path)
+  /** @param found whom it belongs to; new files all belong to the same */
+  #finish(
+    made: Made,
+    inode: Inode,
+    path: ByteString,
+    mode: number,
+    found: Owner = this.#ownerOfNew(made),
+  ): void {
+    this.#setOwner(made, inode, path, found)
     if (inode.xattrs.size > 0) this.#setXattrs(made, inode, path)
     if (inode.kind !== 'symlink') {
       if (typeof made === 'number') changeMode(made, mode)
@@ -223,10 +257,14 @@ export class EntryWriter {
     this.#setTimes(made, inode, path)
   }
 
-  #setOwner(made: Made, inode: Inode, path: ByteString): void {
+  #ownerOfNew(made: Made): Owner {
     this.#newOwner ??= statMade(made)
+    return this.#newOwner
+  }
+
+  #setOwner(made: Made, inode: Inode, path: ByteString, found: Owner): void {
     const { uid, gid } = inode
-    if (uid === this.#newOwner.uid && gid === this.#newOwner.gid) return
+    if (uid === found.uid && gid === found.gid) return
     if (this.#ignoreOwnership) {
       this.#onSkipped?.('owner', path, `${uid}:${gid}`)
       return
@@ -338,13 +376,6 @@ function isDevice(inode: NonDirectory): inode is Device {
   return inode.kind === 'char' || inode.kind === 'block'
 }
 
-function checkDevice(inode: Device, path: ByteString): void {
-  const { major, minor } = inode
-  const isFit = Number.isInteger(major) && Number.isInteger(minor)
-  if (!isFit || major < 0 || major > 0xfff || minor < 0 || minor > 0xfffff)
-    throw deviceOutOfRange(inode, path)
-}
-
 function checkMode(stat: FileStat, mode: number, path: ByteString): void {
   if (stat.mode === mode) return
   const [wanted, found] = [mode.toString(8).padStart(4, '0'), stat.mode.toString(8).padStart(4, '0')]
@@ -362,22 +393,4 @@ function checkLength(length: number, inode: RegularFile, path: ByteString): void
   throw new BugError(`Cannot write "${entry}": the tree says ${inode.size} bytes and holds ${length}`, {
     facts: { entry },
   })
-}
-
-function wrongSize(object: string, path: ByteString, expected: number, found: number): IntegrityError {
-  const entry = shown(path)
-  const message = `Cannot write "${entry}": object ${object} has ${found} bytes, the tree says ${expected}`
-  return new IntegrityError('object-damaged', message, { facts: { entry, object, expected, found } })
-}
-
-function damaged(object: string, path: ByteString, why: string, cause?: unknown): IntegrityError {
-  const entry = shown(path)
-  const message = `Cannot write "${entry}": object ${object} is damaged, ${why}`
-  return new IntegrityError('object-damaged', message, { facts: { entry, object }, cause })
-}
-
-function missing(object: string, path: ByteString, cause: unknown): NotFoundError {
-  const entry = shown(path)
-  const message = `Cannot write "${entry}": object ${object} is not in the store`
-  return new NotFoundError('object-missing', message, { facts: { entry, object }, cause })
 }

@@ -8,6 +8,7 @@ import { isErrno, isGrootError } from '../errors.js'
 import { fileChunks, type IngestRequest, type IngestResult, ingestLayer, inLayer } from '../layer/ingest.js'
 import type { LayerLimits } from '../layer/limits.js'
 import { verifyLayer, verifyObject } from '../layer/verify.js'
+import { withoutSyncs } from '../linux/sync.js'
 import { objectReader } from '../store/objects.js'
 
 export type BlobInput =
@@ -83,7 +84,8 @@ export async function runJob(job: Job, context: JobContext): Promise<JobResults[
 async function runIngest({ request, blob }: IngestJob, context: JobContext): Promise<IngestResult | null> {
   const chunks = blob.kind === 'file' ? fileChunks(blob.path, blob.offset, blob.length) : context.stream
   try {
-    return await ingestLayer(request, interruptible(chunks, context), context)
+    const ingest = () => ingestLayer(request, interruptible(chunks, context), context)
+    return await (request.sync ? ingest() : withoutSyncs(ingest))
   } catch (error) {
     throw inLayer(error, request.digest)
   }

@@ -12,9 +12,13 @@ import {
   composefs,
   type DigestRequest,
   type GrootStore,
+  type ImageSummary,
+  type LimitRequest,
   NotFoundError,
   type OpenStoreOptions,
   type PullRequest,
+  type RemoveImagesReport,
+  type RemoveImagesRequest,
   StoreError,
 } from '../../lib/index.js'
 
@@ -74,6 +78,16 @@ class FakeStore implements GrootStore {
     this.calls.push(['pull', request])
     return { image: BUNDLE.image, digest: BUNDLE.digest }
   }
+  listed: ImageSummary[] = []
+  removal: RemoveImagesReport = { images: [], freedBytes: 0, objects: 0, removed: [], skipped: [] }
+  async images({ lockTimeoutMs }: CallOptions = {}) {
+    this.calls.push(['images', lockTimeoutMs])
+    return this.listed
+  }
+  async removeImages({ signal: _, onEvent: __, ...request }: RemoveImagesRequest) {
+    this.calls.push(['removeImages', request])
+    return this.removal
+  }
   async mount(id: string, { lockTimeoutMs }: CallOptions = {}) {
     return this.#change('mount', id, lockTimeoutMs)
   }
@@ -98,7 +112,24 @@ class FakeStore implements GrootStore {
   async stats(id: string) {
     if (!this.known.has(id))
       throw new NotFoundError('bundle-missing', `Cannot show bundle "${id}"`, { facts: { id } })
-    return { disk_usage: { total_bytes_used: 5, exclusive_bytes_used: 3 }, digest: 'd1', extra: 'not told' }
+    return {
+      disk_usage: { total_bytes_used: 5, exclusive_bytes_used: 3 },
+      digest: 'd1',
+      disk_limit: null,
+      extra: 'not told',
+    }
+  }
+  async limit(id: string, { signal: _, onEvent: __, ...request }: LimitRequest) {
+    this.calls.push(['limit', id, request])
+    return {
+      id,
+      disk_limit: {
+        size_bytes: request.diskLimitSizeBytes,
+        exclude_image: false,
+        writable_bytes: 5,
+        backend: 'native' as const,
+      },
+    }
   }
   async check() {
     return this.report
@@ -177,6 +208,7 @@ export async function groot(
           return { host: request.host, existed: request.host === 'known.example' }
         },
         composefs,
+        mountStore: async ({ path }) => ({ path, changed: false }),
         deleteStore: async (options) => {
           opened.push(['delete-store', options])
           if (options.force !== true)

@@ -1,16 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { referenceParser } from '../../cli/help.js'
-import {
-  GLOBAL_OPTIONS,
-  isGroup,
-  OPTIONS,
-  type OptionName,
-  optionSpec,
-  VERBS,
-  type VerbName,
-  verbSpec,
-} from '../../cli/options.js'
+import { isGroup, optionSpec, verbSpec } from '../../cli/option-lookup.js'
+import { GLOBAL_OPTIONS, OPTIONS, type OptionName, VERBS, type VerbName } from '../../cli/options.js'
 import { logChoicesOf, parseCommandLine } from '../../cli/parse.js'
 
 const parse = (line: string) => parseCommandLine(line === '' ? [] : line.split(' '))

@@ -69,6 +69,20 @@ describe('create', () => {
     ])
   })
 
+  it('cleans first and leaves out syncs when told to', async () => {
+    const { calls } = await result('create --with-clean --threshold-bytes 1GiB --no-sync oci:d web')
+    expect(calls).toMatchObject([['create', { withClean: { thresholdBytes: 2 ** 30 }, noSync: true }]])
+    expect((await result('create --with-clean oci:d web')).calls).toMatchObject([
+      ['create', { withClean: {} }],
+    ])
+    expect((await result('pull --no-sync oci:d')).calls).toMatchObject([['pull', { noSync: true }]])
+  })
+
+  it('refuses a threshold without a clean that it is for', async () => {
+    const { status, calls } = await result('create --threshold-bytes 1GiB oci:d web')
+    expect([status, calls]).toEqual([2, []])
+  })
+
   it.each([
     ['a password', 'a password'],
     ['crlf\r\n', 'crlf'],
@@ -283,12 +297,31 @@ describe('digest and pull', () => {
 
 describe('stats', () => {
   it.each(['stats web', 'stats --json web'])('%s prints the shape of GrootFS', async (line) => {
-    const stdout = '{"disk_usage":{"total_bytes_used":5,"exclusive_bytes_used":3},"digest":"d1"}\n'
+    const stdout =
+      '{"disk_usage":{"total_bytes_used":5,"exclusive_bytes_used":3},"digest":"d1","disk_limit":null}\n'
     expect(await result(line)).toMatchObject({ status: 0, stdout, stderr: '' })
   })
 
   it('of a bundle that is not there fails', async () => {
     expect(await result('stats gone')).toMatchObject({ status: 13, stdout: '' })
+  })
+})
+
+describe('limit', () => {
+  it('hands on the size, as create reads it', async () => {
+    const { calls, ...answer } = await result('limit --lock-timeout 2s web 4GiB')
+    expect(answer).toMatchObject({ status: 0, stdout: '', stderr: '' })
+    expect(calls).toEqual([['limit', 'web', { lockTimeoutMs: 2000, diskLimitSizeBytes: 4 * 1024 ** 3 }]])
+  })
+
+  it('answers in JSON when asked', async () => {
+    const stdout =
+      '{"id":"web","disk_limit":{"size_bytes":4096,"exclude_image":false,"writable_bytes":5,"backend":"native"}}\n'
+    expect(await result('limit --json web 4096')).toMatchObject({ status: 0, stdout })
+  })
+
+  it.each(['limit web', 'limit web much', 'limit web -1'])('%s is refused', async (line) => {
+    expect(await result(line)).toMatchObject({ status: 2, stdout: '' })
   })
 })
 

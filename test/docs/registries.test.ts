@@ -1,7 +1,7 @@
 /**
  * What docs/registries.md shows is read as it says.
  */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { OPTIONS } from '../../cli/options.js'
 import { parseHostsToml } from '../../lib/config/hosts-toml.js'
@@ -36,5 +36,12 @@ describe('docs/registries.md', () => {
     expect(Object.keys(environment).sort()).toEqual([...new Set(places)].sort())
     const options = [...page.matchAll(/`--([a-z-]+)/g)].map(([, option]) => option!)
     expect(options.filter((option) => !Object.hasOwn(OPTIONS, option))).toEqual([])
+  })
+
+  it('names tests that there are', () => {
+    const tests = [...page.matchAll(/`(test\/[^`*]+\.ts)`/g)].map(([, path]) => path!)
+    expect(tests.length).toBeGreaterThan(20)
+    const root = new URL('../../', import.meta.url)
+    expect(tests.filter((path) => !existsSync(new URL(path, root)))).toEqual([])
   })
 })

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { VERBS, type VerbName, verbSpec } from '../../cli/options.js'
+import { verbSpec } from '../../cli/option-lookup.js'
+import { VERBS, type VerbName } from '../../cli/options.js'
 import { ERROR_CODES, type ErrorKind, EXIT_STATUS } from '../../lib/index.js'
 import { BUNDLE_ID } from '../../lib/store/bundle-id.js'
 

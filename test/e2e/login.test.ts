@@ -1,8 +1,8 @@
 /**
- * Logging in at a terminal: the built command, on a pseudo terminal that script(1) makes.
+ * Logging in with the built command: at a terminal, which is a pseudo terminal that script(1) makes, and by many at once.
  */
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { findTool, MAIN, missing, titled } from '../images/tools.js'
@@ -62,5 +62,36 @@ describe.skipIf(why !== null)(titled('login at a terminal', why), () => {
   ])('is left by %s', async (_, key, expected, message) => {
     const { status, shown } = await type([['User name for', key]])
     expect([status, shown]).toEqual([expected, expect.stringContaining(message)])
+  })
+})
+
+const whyNoCommand = missing({})
+
+describe.skipIf(whyNoCommand !== null)(titled('eight logins at once', whyNoCommand), () => {
+  it('by processes of their own keep all entries in one file of mode 0600', async () => {
+    const registries = await Promise.all(Array.from({ length: 8 }, () => startRegistry()))
+    try {
+      const statuses = await Promise.all(
+        registries.map(async ({ host }) => {
+          const argv = [MAIN, 'login', '--username', 'me', '--password-stdin', host]
+          const child = spawn(process.execPath, argv, {
+            env: { PATH: process.env.PATH, HOME: scratch },
+            stdio: ['pipe', 'ignore', 'ignore'],
+          })
+          child.stdin.end('sec ret')
+          return await new Promise((resolve) => child.once('close', resolve))
+        }),
+      )
+      expect(statuses).toEqual(registries.map(() => 0))
+      const file = `${scratch}/.docker/config.json`
+      const { auths } = JSON.parse(readFileSync(file, 'utf8'))
+      expect(Object.keys(auths).sort()).toEqual(registries.map(({ host }) => host).sort())
+      expect([statSync(file).mode & 0o777, readdirSync(`${scratch}/.docker`)]).toEqual([
+        0o600,
+        ['config.json'],
+      ])
+    } finally {
+      for (const each of registries) await each[Symbol.asyncDispose]()
+    }
   })
 })

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, chownSync, cpSync, mkdirSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { DRIVERS } from '../support/mounts.js'
+import { DRIVERS, onFilesystemOf } from '../support/mounts.js'
 import { skopeoCopy } from './differential.js'
 import { SHELL_USER, shellImages } from './fixtures.js'
 import { writeLayout } from './layout.js'
@@ -32,6 +32,7 @@ const whyNotUser = missing({ tools: TOOLS }) ?? (await whyRuncFails(IS_ROOT ? ST
 describe.skipIf(whyNotRoot !== null).each(DRIVERS)(
   titled('a bundle of the driver %s that runc runs as root', whyNotRoot),
   (driver) => {
+    onFilesystemOf(driver)
     const shared = sharedImages()
     let count = 0
 

@@ -19,9 +19,10 @@ import { type GrootEvent, type GrootStore, openStore } from '../../lib/index.js'
 import { type LayerBuilder, layer, paxBody } from '../../lib/testkit/layer.js'
 import { treeLines } from '../../lib/testkit/tree-lines.js'
 import { writeLayout } from '../images/layout.js'
-import { DRIVERS, removeScratch } from '../support/mounts.js'
+import { DRIVERS, onFilesystemOf, removeScratch } from '../support/mounts.js'
 
 describe.each(DRIVERS)('with the driver %s', (driver) => {
+  onFilesystemOf(driver)
   let directory: string
   let outside: string
   let store: GrootStore

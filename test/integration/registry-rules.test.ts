@@ -163,14 +163,24 @@ describe('rule 21: schemes and realms', () => {
     expect([stranger.seen.length, requests(registry, manifests).length]).toEqual([0, 1])
   })
 
-  it.each(['file:///etc/passwd', 'data:,x', 'unix:///run/x.sock', 'gopher://127.0.0.1/'])(
-    'a redirect to %s is refused at once',
-    async (location) => {
-      script(registry, isLayer, redirectTo(location))
-      await expectRefused(create(), { code: 'redirect-refused', exitStatus: 15 })
-      expect(layerRequests(registry)).toHaveLength(1)
-    },
-  )
+  it.each([
+    'file:///etc/passwd',
+    'data:,x',
+    'unix:///run/x.sock',
+    'gopher://127.0.0.1/',
+    'http://169.254.169.254/latest/meta-data/iam',
+  ])('a redirect to %s is refused at once', async (location) => {
+    script(registry, isLayer, redirectTo(location))
+    await expectRefused(create(), { code: 'redirect-refused', exitStatus: 15 })
+    expect(layerRequests(registry)).toHaveLength(1)
+  })
+
+  it('a token service on a link of this machine is not asked', async () => {
+    const challenge = 'Bearer realm="http://169.254.169.254/latest/api/token"'
+    script(registry, (path) => path !== '/v2/', status(401, { 'www-authenticate': challenge }))
+    await expectRefused(create(), { code: 'redirect-refused', exitStatus: 15 })
+    expect([...watch.origins]).toEqual([registry.origin])
+  })
 
   it('https never becomes http', async () => {
     await using secure = await startRegistry(certificate)

@@ -2,11 +2,19 @@
  * Taking test directories away with what a driver mounted in them, and which drivers there are to test.
  */
 import { execFileSync } from 'node:child_process'
-import { readFileSync, rmSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { parseMountPoints } from '../../lib/linux/mount-points.js'
+import { removeTree } from '../../lib/linux/remove-tree.js'
+import { whyNoBtrfs } from './btrfs.js'
 
-/** Both built-in ways to make a rootfs where mounting is possible: by copies and by mounts. */
-export const DRIVERS: readonly string[] = process.geteuid?.() === 0 ? ['vfs', 'overlay'] : ['vfs']
+export { onFilesystemOf } from './btrfs.js'
+
+/**
+ * The built-in drivers that can be tested here: the first works everywhere, the last is the default of the machine. For those that
+ * want a filesystem of their own see onFilesystemOf().
+ */
+export const DRIVERS: readonly string[] =
+  process.geteuid?.() === 0 ? ['vfs', ...(whyNoBtrfs() === null ? ['btrfs'] : []), 'overlay'] : ['vfs']
 
 /** Unmounts all below a directory, the last mount first, and removes it. */
 export function removeScratch(directory: string): void {
@@ -14,5 +22,6 @@ export function removeScratch(directory: string): void {
   for (const mount of mounts.reverse()) {
     if (mount.startsWith(`${directory}/`)) execFileSync('umount', ['--lazy', mount])
   }
-  rmSync(directory, { recursive: true, force: true })
+  // Not rm: there may be subvolumes that are read-only.
+  removeTree(directory)
 }

@@ -55,6 +55,7 @@ async function ingest(
     generation: `${directory}/generation`,
     reuse: true,
     limits: DEFAULT_LIMITS,
+    sync: true,
     ...change,
   }
   const announce = async () => {

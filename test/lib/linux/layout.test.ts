@@ -68,6 +68,21 @@ const FIELDS: Record<string, string> = {
   'LOOP_CONFIG.fd': 'offsetof(struct loop_config, fd)',
   'LOOP_CONFIG.blockSize': 'offsetof(struct loop_config, block_size)',
   'LOOP_CONFIG.flags': 'offsetof(struct loop_config, info.lo_flags)',
+  'FSXATTR.size': 'sizeof(struct fsxattr)',
+  'FSXATTR.flags': 'offsetof(struct fsxattr, fsx_xflags)',
+  'FSXATTR.project': 'offsetof(struct fsxattr, fsx_projid)',
+  'DISK_QUOTA.size': 'sizeof(struct fs_disk_quota)',
+  'DISK_QUOTA.version': 'offsetof(struct fs_disk_quota, d_version)',
+  'DISK_QUOTA.flags': 'offsetof(struct fs_disk_quota, d_flags)',
+  'DISK_QUOTA.fields': 'offsetof(struct fs_disk_quota, d_fieldmask)',
+  'DISK_QUOTA.id': 'offsetof(struct fs_disk_quota, d_id)',
+  'DISK_QUOTA.hardBlocks': 'offsetof(struct fs_disk_quota, d_blk_hardlimit)',
+  'DISK_QUOTA.softBlocks': 'offsetof(struct fs_disk_quota, d_blk_softlimit)',
+  'DISK_QUOTA.blocks': 'offsetof(struct fs_disk_quota, d_bcount)',
+  'DISK_QUOTA.inodes': 'offsetof(struct fs_disk_quota, d_icount)',
+  'QUOTA_STAT.size': 'sizeof(struct fs_quota_statv)',
+  'QUOTA_STAT.version': 'offsetof(struct fs_quota_statv, qs_version)',
+  'QUOTA_STAT.flags': 'offsetof(struct fs_quota_statv, qs_flags)',
 }
 
 /** The widths that the table of calls builds on. */
@@ -160,9 +175,14 @@ function compile(expressions: Record<string, string>): Record<string, number> {
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/dqblk_xfs.h>
 #include <linux/fs.h>
 #include <linux/fsverity.h>
 #include <linux/loop.h>
+#include <linux/quota.h>
+#ifndef EXT4_IOC_RESIZE_FS
+#define EXT4_IOC_RESIZE_FS _IOW('f', 16, __u64)
+#endif
 int main(void) { puts("{"); ${lines.join('\n')} puts("}"); return 0; }
 `
   writeFileSync(`${scratch.path}/layout.c`, program)

@@ -12,10 +12,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type GrootEvent, type GrootStore, openStore } from '../../../lib/index.js'
 import { layer } from '../../../lib/testkit/layer.js'
 import { treeLines } from '../../../lib/testkit/tree-lines.js'
-import { DRIVERS } from '../../support/mounts.js'
+import { DRIVERS, onFilesystemOf } from '../../support/mounts.js'
 import { AS_ROOT, EMPTY, Place, sampleLayer } from './testing.js'
 
 describe.each(DRIVERS)('with the driver %s', (driver) => {
+  onFilesystemOf(driver)
   let place: Place
   let store: GrootStore
   beforeEach(async () => {

@@ -272,3 +272,32 @@ describe('logout', () => {
     expect(events).toMatchObject([{ kind: 'warning', code: 'logout-incomplete', facts: { file } }])
   })
 })
+
+describe('logins at once', () => {
+  it('keep all entries, through a link, for the owner only', async () => {
+    const real = `${scratch}/dotfiles/docker.json`
+    mkdirSync(`${scratch}/dotfiles`)
+    mkdirSync(`${scratch}/home/.docker`, { recursive: true })
+    writeFileSync(real, JSON.stringify({ auths: { 'before.example': { auth: AUTH } }, other: 1 }), {
+      mode: 0o600,
+    })
+    symlinkSync(real, CONFIG())
+    const registries = await Promise.all(Array.from({ length: 8 }, () => startRegistry()))
+    try {
+      await Promise.all(registries.map(({ host }) => login(request({ host }))))
+      expect(Object.keys(written().auths).sort()).toEqual(
+        ['before.example', ...registries.map(({ host }) => host)].sort(),
+      )
+      await Promise.all(registries.slice(0, 4).map(({ host }) => logout(request({ host }))))
+      expect(Object.keys(written().auths).sort()).toEqual(
+        ['before.example', ...registries.slice(4).map(({ host }) => host)].sort(),
+      )
+    } finally {
+      for (const each of registries) await each[Symbol.asyncDispose]()
+    }
+    expect(written()).toMatchObject({ other: 1 })
+    expect(lstatSync(CONFIG()).isSymbolicLink()).toBe(true)
+    expect(statSync(real).mode & 0o777).toBe(0o600)
+    expect(readdirSync(`${scratch}/dotfiles`)).toEqual(['docker.json'])
+  })
+})

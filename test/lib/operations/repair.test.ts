@@ -2,13 +2,14 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, wr
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type GrootStore, openStore } from '../../../lib/index.js'
 import { treeLines } from '../../../lib/testkit/tree-lines.js'
-import { DRIVERS } from '../../support/mounts.js'
+import { DRIVERS, onFilesystemOf } from '../../support/mounts.js'
 import { Place, sampleLayer } from './testing.js'
 
 let place: Place
 let store: GrootStore
 
 describe.each(DRIVERS)('check --repair with the driver %s', (driver) => {
+  onFilesystemOf(driver)
   beforeEach(async () => {
     place = new Place()
     store = await openStore({ path: place.store, driver, thread: 'caller' })

@@ -1,35 +1,53 @@
 import { describe, expect, it } from 'vitest'
-import { isLocalHost, isLoopbackHost, watchfulLookup } from '../../../lib/registry/addresses.js'
+import {
+  isLoopbackHost,
+  maySend,
+  type Place,
+  placeOfHost,
+  watchfulLookup,
+} from '../../../lib/registry/addresses.js'
 
 describe('addresses', () => {
-  it.each([
-    ['localhost', true, true],
-    ['a.localhost', true, true],
-    ['localhost.', true, true],
-    ['127.0.0.1', true, true],
-    ['127.255.0.9', true, true],
-    ['[::1]', true, true],
-    ['[::ffff:7f00:1]', true, true],
-    ['0.0.0.0', true, false],
-    ['[::]', true, false],
-    ['169.254.169.254', true, false],
-    ['[fe80::1]', true, false],
-    ['[fd00:ec2::254]', true, false],
-    ['[::ffff:a9fe:a9fe]', true, false],
-    ['10.0.0.1', false, false],
-    ['192.168.1.1', false, false],
-    ['[fd00::1]', false, false],
-    ['localhost.example', false, false],
-    ['notlocalhost', false, false],
-    ['registry.example', false, false],
-  ])('%s is local: %s, loopback: %s', (hostname, local, loopback) => {
-    expect(isLocalHost(hostname)).toBe(local)
+  it.each<[string, Place, boolean]>([
+    ['localhost', 'machine', true],
+    ['a.localhost', 'machine', true],
+    ['localhost.', 'machine', true],
+    ['127.0.0.1', 'machine', true],
+    ['127.255.0.9', 'machine', true],
+    ['[::1]', 'machine', true],
+    ['[::ffff:7f00:1]', 'machine', true],
+    ['0.0.0.0', 'machine', false],
+    ['[::]', 'machine', false],
+    ['169.254.169.254', 'link', false],
+    ['[fe80::1]', 'link', false],
+    ['[fd00:ec2::254]', 'link', false],
+    ['[::ffff:a9fe:a9fe]', 'link', false],
+    ['10.0.0.1', 'far', false],
+    ['192.168.1.1', 'far', false],
+    ['[fd00::1]', 'far', false],
+    ['localhost.example', 'far', false],
+    ['notlocalhost', 'far', false],
+    ['registry.example', 'far', false],
+  ])('%s is at place %s, loopback: %s', (hostname, place, loopback) => {
+    expect(placeOfHost(hostname)).toBe(place)
     expect(isLoopbackHost(hostname)).toBe(loopback)
   })
 
-  it.each([true, false])('behind a name are noticed, and refused unless allowed (%s)', async (allowed) => {
-    const seen: [string, boolean][] = []
-    const lookup = watchfulLookup((name, isLocal) => seen.push([name, isLocal]), allowed)
+  it.each<[Place, readonly Place[]]>([
+    ['far', ['far']],
+    ['machine', ['machine', 'far']],
+    ['link', ['machine', 'link', 'far']],
+  ])('at place %s may send us to %s', (from, allowed) => {
+    expect((['machine', 'link', 'far'] as const).filter((to) => maySend(from, to))).toEqual(allowed)
+  })
+
+  it.each<[Place, boolean]>([
+    ['link', true],
+    ['machine', true],
+    ['far', false],
+  ])('behind a name are noticed, and looked up for who is at place %s: %s', async (from, allowed) => {
+    const seen: [string, Place][] = []
+    const lookup = watchfulLookup((name, place) => seen.push([name, place]), from)
     for (const all of [true, false]) {
       const outcome = await new Promise((resolve) => {
         lookup('localhost', { all, family: 4 }, (error, address) =>
@@ -40,8 +58,8 @@ describe('addresses', () => {
       expect(outcome).toEqual(allowed ? found : 'GROOT_LOCAL_ADDRESS')
     }
     expect(seen).toEqual([
-      ['localhost', true],
-      ['localhost', true],
+      ['localhost', 'machine'],
+      ['localhost', 'machine'],
     ])
   })
 })

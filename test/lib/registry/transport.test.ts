@@ -357,4 +357,17 @@ describe('redirects', () => {
     const error = await failure(get(location, { sentBy: new URL('https://registry.example') }))
     expect(error).toMatchObject({ code: 'redirect-refused', facts: { from: 'https://registry.example' } })
   })
+
+  it.each(['http://169.254.169.254/latest/meta-data', 'http://[fe80::1]/x', 'http://[::ffff:169.254.1.1]/x'])(
+    'of a registry on this machine to %s are refused, as it may only pass on what it was told',
+    async (location) => {
+      near.fault = (_, response) => redirect(response, location)
+      const began = performance.now()
+      expect(await failure(get(`${near.origin}/a`))).toMatchObject({
+        code: 'redirect-refused',
+        facts: { from: near.origin, to: new URL(location).origin },
+      })
+      expect(performance.now() - began).toBeLessThan(1000)
+    },
+  )
 })

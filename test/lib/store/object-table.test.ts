@@ -85,4 +85,16 @@ describe('a table of objects', () => {
       }),
     )
   })
+
+  it('numbers objects in the order in which they are asked for, and keeps the numbers while it grows', () => {
+    const table = new ObjectTable()
+    const digests = Array.from({ length: 5000 }, (_, at) => at.toString(16).padStart(64, '0') as VerityDigest)
+    for (const digest of digests) table.addObject(digest, 1)
+    const asked = [...digests].reverse()
+    const first = asked.map((digest) => table.numberOf(digest))
+    expect(first).toEqual(asked.map((_, at) => at))
+    for (let at = 0; at < 20_000; at++)
+      table.addReference(`f${at.toString(16).padStart(63, '0')}` as VerityDigest)
+    expect(asked.map((digest) => table.numberOf(digest))).toEqual(first)
+  })
 })

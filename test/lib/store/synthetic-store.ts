@@ -51,8 +51,11 @@ export class SyntheticStore {
       id,
       createdAt,
       digest,
+      rootfsDigest: digest,
+      mapping: null,
       layers,
       bytes: 0,
+      imageBytes: 0,
       accounts,
       volumes: new Map(),
     })

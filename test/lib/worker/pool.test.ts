@@ -40,6 +40,7 @@ function job(tar: Uint8Array, name: string): IngestJob {
       generation: `${directory}/generation`,
       reuse: true,
       limits: DEFAULT_LIMITS,
+      sync: true,
     },
   }
 }

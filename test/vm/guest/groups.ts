@@ -5,6 +5,7 @@ import { CHECKS as altered } from './altered.js'
 import type { Checks } from './check.js'
 import { FATAL, CHECKS as faults } from './faults.js'
 import { CHECKS as kernel } from './kernel.js'
+import { CHECKS as limits, AFTER as limitsAfterReboot, REFUSED as limitsRefused } from './limits.js'
 import { CHECKS as overlay } from './overlay.js'
 import { AFTER, BEFORE } from './reboot.js'
 import { CHECKS as tree } from './tree.js'
@@ -15,11 +16,14 @@ export const GROUPS = {
   altered,
   faults,
   kernel,
+  limits,
   overlay,
   tree,
   verity,
   'before-reboot': BEFORE,
   'after-reboot': AFTER,
+  'limits-after-reboot': limitsAfterReboot,
+  'limits-refused': limitsRefused,
   'without-verity': withoutVerity,
   exit: FATAL.exit,
   panic: FATAL.panic,

@@ -3,7 +3,7 @@
  */
 import assert from 'node:assert/strict'
 
-type Facts = Readonly<Record<string, string | null>>
+type Facts = Readonly<Record<string, string | number | null>>
 
 /** Waits for a refusal with this code, and these facts among its facts. */
 export async function refused(

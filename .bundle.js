@@ -1,0 +1,46 @@
+/**
+ * What runs is put together from the compiled modules: reading two hundred files takes a command longer than what it does.
+ *
+ * One file for what nearly every call needs; rooms that few calls need stay apart and are read when they are used. Nothing is
+ * renamed or left out, so that stack traces say what the sources say. Types are those of the modules. `npm run build` runs this.
+ */
+import { build } from 'rolldown'
+
+const ENTRIES = [
+  'cli/process',
+  'lib/index',
+  'lib/driver/kit',
+  'lib/testkit/index',
+  'lib/engine/thread',
+  'lib/worker/ingest-thread',
+  'lib/worker/scan-thread',
+  'drivers/overlay/index',
+  'drivers/btrfs/index',
+  'drivers/vfs/index',
+]
+
+const SELDOM =
+  /\/lib\/(config|registry|testkit|operations\/composefs|operations\/(check|clean|images|login|repair|rmi)|sources\/(dir|docker|oci|registry|tarball)|worker\/scan)/
+
+await build({
+  input: Object.fromEntries(ENTRIES.map((entry) => [entry, `dist/${entry}.js`])),
+  platform: 'node',
+  // Of those, some are in the core anyway.
+  checks: { ineffectiveDynamicImport: false },
+  // Packages, and what package.json gives a name.
+  external: (id) => !/^[./]/.test(id),
+  output: {
+    dir: 'dist/bundle',
+    format: 'esm',
+    entryFileNames: '[name].js',
+    chunkFileNames: 'chunks/[name]-[hash].js',
+    codeSplitting: {
+      groups: [
+        {
+          name: 'core',
+          test: (id) => id.includes('/dist/lib/') && !id.endsWith('thread.js') && !SELDOM.test(id),
+        },
+      ],
+    },
+  },
+})

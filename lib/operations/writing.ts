@@ -1,0 +1,45 @@
+/**
+ * What surrounds an operation that writes: whether its syncs are left out, and what that needs before and after.
+ */
+import { closeSync, openSync } from 'node:fs'
+import { syncFilesystem, withoutSyncs } from '../linux/sync.js'
+import { checkWritable } from '../store/descriptor.js'
+import { stampUnsynced, unsyncedState } from '../store/unsynced.js'
+import type { CallOptions } from './api.js'
+import type { OpenedStore } from './opened-store.js'
+
+export type WritingOptions = CallOptions & { readonly noSync?: boolean }
+
+/**
+ * Carries out an operation that writes and uses what is there. A store that was written without syncs before the machine was
+ * started again is verified first.
+ */
+export async function whileWriting<T>(
+  store: OpenedStore,
+  options: WritingOptions,
+  work: () => Promise<T>,
+): Promise<T> {
+  const { layout, descriptor } = store
+  if (unsyncedState(layout) === 'before') {
+    checkWritable(layout.descriptor, descriptor)
+    await (await import('./recover.js')).recoverStore(store, options)
+  }
+  if (options.noSync ?? descriptor.noSync) {
+    checkWritable(layout.descriptor, descriptor)
+    if (unsyncedState(layout) === 'none') stampUnsynced(layout)
+    return await withoutSyncs(work)
+  }
+  const result = await work()
+  // What it found there, and built on, others may have written without a sync: this one promised that it is durable.
+  if (unsyncedState(layout) !== 'none') syncStore(layout.root)
+  return result
+}
+
+export function syncStore(root: string): void {
+  const fd = openSync(root, 'r')
+  try {
+    syncFilesystem(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
