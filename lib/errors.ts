@@ -290,7 +290,7 @@ export function isErrno(value: unknown, ...codes: string[]): value is ErrnoError
   return codes.length === 0 || codes.includes(code)
 }
 
-/** What filesystems say and Node has no name for: it calls each `Unknown system error -N`. */
+/** What filesystems say and Node has no name for: it calls each `UNKNOWN` or `Unknown system error -N`, by where it is. */
 const UNNAMED: Readonly<Record<number, readonly [code: string, meaning: string]>> = {
   74: ['EBADMSG', 'bad message'],
   116: ['ESTALE', 'stale file handle'],
@@ -298,16 +298,17 @@ const UNNAMED: Readonly<Record<number, readonly [code: string, meaning: string]>
   122: ['EDQUOT', 'disk quota exceeded'],
   123: ['ENOMEDIUM', 'no medium found'],
 }
+const NODES_WORDS = /^(?:UNKNOWN: unknown error|Unknown system error -\d+: Unknown system error -\d+)/
 
 /** Gives an errno error of Node's the name that it should have; also in its message. */
 function nameErrno(value: unknown): void {
-  const error = value as { code?: unknown; message?: unknown } | null
-  if (typeof error?.code !== 'string' || !error.code.startsWith('Unknown system error -')) return
-  const number = Number(error.code.slice('Unknown system error -'.length))
+  const error = value as { code?: unknown; errno?: unknown; message?: unknown } | null
+  if (typeof error?.code !== 'string' || typeof error.errno !== 'number') return
+  if (error.code !== 'UNKNOWN' && !error.code.startsWith('Unknown system error -')) return
+  const number = Math.abs(error.errno)
   const [code, meaning] = UNNAMED[number] ?? [`E${number}`, 'unknown system error']
-  if (typeof error.message === 'string') {
-    error.message = error.message.replace(`${error.code}: ${error.code}`, `${code}: ${meaning}`)
-  }
+  if (typeof error.message === 'string')
+    error.message = error.message.replace(NODES_WORDS, `${code}: ${meaning}`)
   error.code = code
 }
 

@@ -45,14 +45,14 @@ describe('the package', () => {
   it('holds the compiled code with its types, the docs, and nothing else', () => {
     const stray = files.filter(
       (file) =>
-        !/^(dist\/(lib|cli|drivers)\/.*\.(js|d\.ts)|docs\/[a-z-]+\.md|README\.md|package\.json)$/.test(file),
+        !/^(dist\/bundle\/.*\.js|dist\/cli\/main\.js|dist\/(lib|cli|drivers)\/.*\.d\.ts|docs\/[a-z-]+\.md|README\.md|package\.json)$/.test(file),
     )
     expect(stray).toEqual([])
     for (const file of [
       'dist/lib/index.d.ts',
       'dist/cli/main.js',
-      'dist/drivers/vfs/index.js',
-      'dist/lib/worker/ingest-thread.js',
+      'dist/bundle/drivers/vfs/index.js',
+      'dist/bundle/lib/worker/ingest-thread.js',
     ]) {
       expect(files).toContain(file)
     }

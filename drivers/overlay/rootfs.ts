@@ -99,8 +99,8 @@ export class RootfsRoom implements Disposable {
     })
   }
 
-  #holdToLimit({ at, limit, readOnly }: RootfsPlace): void {
-    if (limit !== null && !readOnly) this.#spaces.hold(spaceOf(at), limit.writableBytes)
+  #holdToLimit({ id, at, limit, readOnly }: RootfsPlace): void {
+    if (limit !== null && !readOnly) this.#spaces.hold(id, spaceOf(at), limit.writableBytes)
   }
 
   /** Nothing is written to a rootfs without upper directory, so that every limit is held. */
@@ -131,9 +131,14 @@ export class RootfsRoom implements Disposable {
   }
 
   mount(place: RootfsPlace): boolean {
-    const isOpened = place.limit !== null && !place.readOnly && this.#spaces.open(place.id, spaceOf(place.at))
-    if (isMountPoint(place.at)) return isOpened
-    this.#mount(place, this.#baseOf(place))
+    const { id, at, limit, readOnly } = place
+    const isLimited = limit !== null && !readOnly
+    const isOpened = isLimited && this.#spaces.open(id, spaceOf(at))
+    if (isMountPoint(at)) return isOpened
+    const mount = () => this.#mount(place, this.#baseOf(place))
+    // Without room for its work directory an overlay would be read-only.
+    if (isLimited) this.#spaces.withSlack(id, spaceOf(at), limit.writableBytes, mount)
+    else mount()
     return true
   }
 

@@ -115,26 +115,26 @@ class VfsDriver implements Driver {
     const roomBytes = treeRoomBytes(tree)
     await this.#spaces.make({ bundle, directory, backend, writableBytes, roomBytes, syncLater, signal })
     await write(`${directory}/rootfs`)
-    if (backend === 'loop') {
+    if (this.#spaces.isApart(directory)) {
       mkdirSync(at, { mode: 0o700 })
       bind(`${directory}/rootfs`, at)
     } else {
       // What is made in it goes on being counted where it is moved to.
       renameSync(`${directory}/rootfs`, at)
     }
-    this.#spaces.hold(directory, writableBytes)
+    this.#spaces.hold(bundle, directory, writableBytes)
   }
 
   async mount({ id, at, limit }: RootfsPlace): Promise<boolean> {
     if (limit === null) return false
     const isOpened = this.#spaces.open(id, spaceOf(at))
-    if (limit.backend !== 'loop' || isMountPoint(at)) return isOpened
+    if (!this.#spaces.isApart(spaceOf(at)) || isMountPoint(at)) return isOpened
     bind(`${spaceOf(at)}/rootfs`, at)
     return true
   }
 
   async unmount({ at, limit }: RootfsPlace): Promise<boolean> {
-    if (limit?.backend !== 'loop') return false
+    if (limit === null || !this.#spaces.isApart(spaceOf(at))) return false
     const found = release(at)
     return this.#spaces.close(spaceOf(at)) || found
   }

@@ -5,8 +5,23 @@
  * written counts. Beside it stand `NAME.json`, which says what was there before, and with the backend `loop` the image
  * `NAME.img`. Drivers use it; it knows none.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs'
+import { basename, dirname } from 'node:path'
+import { byteString } from '../bytes.js'
 import { BusyError, isErrno, QuotaError, StoreError, UnsupportedError } from '../errors.js'
+import { createSubvolume } from '../linux/btrfs-subvolume.js'
 import {
   limitProject,
   projectOf,
@@ -28,6 +43,7 @@ import {
   usedInLoopSpace,
 } from './loop-space.js'
 import { ProjectIds } from './project-ids.js'
+import { SubvolumeLimits } from './subvolume-limits.js'
 
 export type QuotaBackend = 'native' | 'loop'
 
@@ -65,10 +81,13 @@ const WITH_PROJECTS: readonly number[] = [0xef53, 0x58465342]
 
 export class LimitedSpaces {
   readonly #projects: ProjectIds
+  /** On btrfs, whose quotas are those of subvolumes; null elsewhere. */
+  readonly #subvolumes: SubvolumeLimits | null
 
   /** @param room directory of the driver's own, on the filesystem of the bundles */
   constructor(room: string) {
     this.#projects = new ProjectIds(`${room}/projects`)
+    this.#subvolumes = statFilesystem(room).type === BTRFS ? new SubvolumeLimits(room) : null
   }
 
   /**
@@ -90,6 +109,7 @@ export class LimitedSpaces {
       await makeLoopSpace(directory, writableBytes + roomBytes, signal)
       return
     }
+    if (this.#subvolumes !== null) return this.#makeSubvolume(bundle, directory, writableBytes + roomBytes)
     mkdirSync(directory, { mode: 0o700 })
     refuseUnenforced(bundle, directory)
     const project = this.#projects.take(bundle)
@@ -97,8 +117,24 @@ export class LimitedSpaces {
     setProject(directory, project)
   }
 
+  /** Until hold() it has the room that the driver asked for. */
+  #makeSubvolume(bundle: BundleId, directory: string, roomBytes: number): void {
+    withDirectory(dirname(directory), (parent) => {
+      const groups = this.#subvolumes!.begin(bundle, parent, roomBytes + SLACK_BYTES)
+      createSubvolume(parent, byteString(basename(directory)), groups)
+    })
+    chmodSync(directory, 0o700)
+  }
+
   /** From now on no more than this is written. Durable when it returns. */
-  hold(directory: string, writableBytes: number): void {
+  hold(bundle: BundleId, directory: string, writableBytes: number): void {
+    if (this.#isSubvolume(directory)) {
+      return withDirectory(directory, (fd) => {
+        const baselineBytes = this.#subvolumes!.used(bundle, fd)
+        writeRecord(stateOf(directory), { format: 1, project: null, baselineBytes } satisfies SpaceState)
+        this.#subvolumes!.set(bundle, fd, baselineBytes + wholeBlocks(writableBytes))
+      })
+    }
     if (existsSync(imageOf(directory))) {
       const state: SpaceState = { format: 1, project: null, baselineBytes: usedInLoopSpace(directory) }
       const grown = leaveRoom(directory, wholeBlocks(writableBytes))
@@ -123,10 +159,11 @@ export class LimitedSpaces {
   change(bundle: BundleId, directory: string, writableBytes: number): void {
     const state = readState(directory)
     const room = wholeBlocks(writableBytes)
-    const used =
-      state.project === null ? usedInLoopSpace(directory) : projectUsage(directory, state.project).bytes
-    const written = Math.max(0, used - state.baselineBytes)
+    const written = Math.max(0, this.#used(bundle, directory, state) - state.baselineBytes)
     if (written > room) throw alreadyWritten(bundle, written, room)
+    if (this.#isSubvolume(directory)) {
+      return withDirectory(directory, (fd) => this.#subvolumes!.set(bundle, fd, state.baselineBytes + room))
+    }
     if (state.project !== null) {
       refuseUnenforced(bundle, directory)
       return limitProject(directory, state.project, state.baselineBytes + room)
@@ -143,8 +180,27 @@ export class LimitedSpaces {
    */
   open(bundle: BundleId, directory: string): boolean {
     if (existsSync(imageOf(directory))) return mountLoopSpace(directory)
-    refuseUnenforced(bundle, directory)
+    // Its quotas are on as long as they are counted.
+    if (this.#isSubvolume(directory)) withDirectory(directory, (fd) => this.#subvolumes!.used(bundle, fd))
+    else refuseUnenforced(bundle, directory)
     return false
+  }
+
+  /**
+   * Does what needs a little room for itself in a space that may be full, as mounting an overlay does. Elsewhere than on btrfs
+   * what such work removes first is room enough.
+   */
+  withSlack<T>(bundle: BundleId, directory: string, writableBytes: number, work: () => T): T {
+    if (!this.#isSubvolume(directory)) return work()
+    const limit = readState(directory).baselineBytes + wholeBlocks(writableBytes)
+    return withDirectory(directory, (fd) => {
+      this.#subvolumes!.put(bundle, fd, limit + SLACK_BYTES)
+      try {
+        return work()
+      } finally {
+        this.#subvolumes!.put(bundle, fd, limit)
+      }
+    })
   }
 
   /** Takes the mount of a space away. @throws {BusyError} `mount-busy` */
@@ -166,6 +222,7 @@ export class LimitedSpaces {
   /** Removes a space with all that is in it, also half a one, and gives back what was taken for it. */
   async remove(bundle: BundleId, directory: string): Promise<void> {
     this.close(directory)
+    if (this.#isSubvolume(directory)) withDirectory(directory, (fd) => this.#subvolumes!.release(bundle, fd))
     // The directory itself is last: it tells that there is something to give back.
     for (const name of namesIn(directory)) await removeTreeInSlices(`${directory}/${name}`)
     this.#projects.giveBack(bundle)
@@ -176,11 +233,43 @@ export class LimitedSpaces {
     } catch (error) {
       if (!isErrno(error, 'ENOENT')) throw error
     }
+    this.#subvolumes?.end(bundle)
+    this.#subvolumes?.sweep()
   }
 
   /** Bundles that something was taken for. */
   bundles(): BundleId[] {
-    return this.#projects.bundles()
+    return [...new Set([...this.#projects.bundles(), ...(this.#subvolumes?.list() ?? [])])]
+  }
+
+  /** Whether it is a filesystem or a subvolume of its own, so that nothing can be renamed out of it. */
+  isApart(directory: string): boolean {
+    return existsSync(imageOf(directory)) || this.#isSubvolume(directory)
+  }
+
+  #used(bundle: BundleId, directory: string, { project }: SpaceState): number {
+    if (project !== null) return projectUsage(directory, project).bytes
+    if (!this.#isSubvolume(directory)) return usedInLoopSpace(directory)
+    return withDirectory(directory, (fd) => this.#subvolumes!.used(bundle, fd))
+  }
+
+  /** Half a one may be any directory, or none. */
+  #isSubvolume(directory: string): boolean {
+    if (this.#subvolumes === null || existsSync(imageOf(directory))) return false
+    const stat = lstatSync(directory, { throwIfNoEntry: false })
+    return stat?.isDirectory() === true && stat.ino === SUBVOLUME_INODE
+  }
+}
+
+const SLACK_BYTES = 4 * 1024 * 1024
+const SUBVOLUME_INODE = 256 // of the top of each subvolume
+
+function withDirectory<T>(path: string, work: (fd: number) => T): T {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
+  try {
+    return work(fd)
+  } finally {
+    closeSync(fd)
   }
 }
 
@@ -232,8 +321,7 @@ function refuseUnenforced(bundle: BundleId, directory: string): void {
   const state = WITH_PROJECTS.includes(type) ? projectQuotaState(directory) : null
   if (state === 'enforced') return
   if (state === null) {
-    const other = type === BTRFS ? ', or the driver btrfs' : ''
-    const why = `the filesystem of the store (${name}) has no project quotas; use the quota backend "loop"${other}`
+    const why = `the filesystem of the store (${name}) has no project quotas; use the quota backend "loop"`
     throw unsupported(
       bundle,
       'project quotas',

@@ -101,19 +101,34 @@ export class SubvolumeLimits {
    * @throws {UnsupportedError} `quota-unsupported`; also for one that was made without a limit
    */
   set(id: BundleId, subvolume: number, writableBytes: number): void {
+    const usedBytes = this.used(id, subvolume)
+    if (usedBytes > writableBytes) throw tooMuch(id, writableBytes, usedBytes)
+    this.put(id, subvolume, writableBytes)
+  }
+
+  /** The same for any number of bytes, also less than are used. @throws {UnsupportedError} as set() */
+  put(id: BundleId, subvolume: number, writableBytes: number): void {
     this.#withRoom((room) => {
-      const isFull = stateForLimits(room).mode === 'full'
-      const node = nodeBytes(room)
-      const group = isFull ? groupId(0, subvolumeIdOf(subvolume)) : this.#noted(id)
-      syncFilesystem(room)
-      const usage = group === null ? null : groupUsage(room, group)
-      if (group === null || usage === null) throw unsupported('the bundle was made without a limit')
-      if (usage.exclusiveBytes > writableBytes + node)
-        throw tooMuch(id, writableBytes, usage.exclusiveBytes - node)
-      const bytes = writableBytes + node
+      const { group, isFull } = this.#counted(id, subvolume, room)
+      const bytes = writableBytes + nodeBytes(room)
       limitGroup(room, group, isFull ? { maxExclusiveBytes: bytes } : { maxReferencedBytes: bytes })
       syncFilesystem(room)
     })
+  }
+
+  /** Bytes that count against a limit now. @throws as set() */
+  used(id: BundleId, subvolume: number): number {
+    return this.#withRoom((room) => this.#counted(id, subvolume, room).usedBytes)
+  }
+
+  #counted(id: BundleId, subvolume: number, room: number) {
+    const isFull = stateForLimits(room).mode === 'full'
+    const group = isFull ? groupId(0, subvolumeIdOf(subvolume)) : this.#noted(id)
+    // Groups are counted up when a transaction is committed.
+    syncFilesystem(room)
+    const usage = group === null ? null : groupUsage(room, group)
+    if (group === null || usage === null) throw unsupported('the bundle was made without a limit')
+    return { group, isFull, usedBytes: Math.max(0, usage.exclusiveBytes - nodeBytes(room)) }
   }
 
   /**

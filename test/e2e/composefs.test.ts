@@ -171,7 +171,7 @@ describe('the composefs tools', () => {
     writeFileSync(
       at('refuse.mjs'),
       `export async function load(url, context, next) {
-        if (/\\/(operations|lib)\\/composefs\\/|scan/.test(url)) throw new Error('composefs was loaded')
+        if (/\\/bundle\\/chunks\\/(composefs|digest-store|read-image|scan)/.test(url)) throw new Error('composefs was loaded')
         return next(url, context)
       }`,
     )

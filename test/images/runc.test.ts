@@ -175,9 +175,8 @@ function install(directory: string): string {
   const packages = listed.split('\n').filter((path) => path.startsWith(join(ROOT, 'node_modules')))
   for (const path of [
     'package.json',
-    'dist/lib',
+    'dist/bundle',
     'dist/cli',
-    'dist/drivers',
     ...packages.map((each) => relative(ROOT, each)),
   ]) {
     cpSync(join(ROOT, path), join(directory, path), { recursive: true })
