@@ -221,6 +221,8 @@ export class LimitedSpaces {
 
   /** Removes a space with all that is in it, also half a one, and gives back what was taken for it. */
   async remove(bundle: BundleId, directory: string): Promise<void> {
+    // What stands in the place of a bundle may be anything.
+    if (!isDirectory(dirname(directory))) return this.#giveBack(bundle)
     this.close(directory)
     if (this.#isSubvolume(directory)) withDirectory(directory, (fd) => this.#subvolumes!.release(bundle, fd))
     // The directory itself is last: it tells that there is something to give back.
@@ -233,6 +235,11 @@ export class LimitedSpaces {
     } catch (error) {
       if (!isErrno(error, 'ENOENT')) throw error
     }
+    this.#giveBack(bundle)
+  }
+
+  #giveBack(bundle: BundleId): void {
+    this.#projects.giveBack(bundle)
     this.#subvolumes?.end(bundle)
     this.#subvolumes?.sweep()
   }
@@ -256,13 +263,16 @@ export class LimitedSpaces {
   /** Half a one may be any directory, or none. */
   #isSubvolume(directory: string): boolean {
     if (this.#subvolumes === null || existsSync(imageOf(directory))) return false
-    const stat = lstatSync(directory, { throwIfNoEntry: false })
-    return stat?.isDirectory() === true && stat.ino === SUBVOLUME_INODE
+    return isDirectory(directory) && lstatSync(directory).ino === SUBVOLUME_INODE
   }
 }
 
 const SLACK_BYTES = 4 * 1024 * 1024
 const SUBVOLUME_INODE = 256 // of the top of each subvolume
+
+function isDirectory(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+}
 
 function withDirectory<T>(path: string, work: (fd: number) => T): T {
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)

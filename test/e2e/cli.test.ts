@@ -151,7 +151,7 @@ describe('a bundle', () => {
     expect(groot(['stats', 'web-1'], store)).toMatchObject({
       status: 0,
       stdout: expect.stringMatching(
-        /^\{"disk_usage":\{"total_bytes_used":\d+,"exclusive_bytes_used":\d+\},"digest":"[0-9a-f]{64}"\}\n$/,
+        /^\{"disk_usage":\{"total_bytes_used":\d+,"exclusive_bytes_used":\d+\},"digest":"[0-9a-f]{64}","disk_limit":null\}\n$/,
       ),
     })
     expect(groot(['check'], store)).toMatchObject({

@@ -274,7 +274,12 @@ describe('limits', () => {
     expect(entriesOf(tar, { maxFileBytes: 100 })).toHaveLength(2)
     expect(refusal(() => collect(tar, { maxFileBytes: 99 }))).toEqual({
       code: 'limit-exceeded',
-      facts: { entry: 'b', cause: 'it has 100 bytes, the limit for one file is 99', offset: 1536 - 512 },
+      facts: {
+        entry: 'b',
+        cause: 'it has 100 bytes, the limit for one file is 99',
+        offset: 1536 - 512,
+        limit: 'maxFileBytes',
+      },
     })
   })
 
@@ -283,7 +288,12 @@ describe('limits', () => {
     expect(entriesOf(tar, { maxTotalBytes: 101 })).toHaveLength(2)
     expect(refusal(() => collect(tar, { maxTotalBytes: 100 }))).toEqual({
       code: 'limit-exceeded',
-      facts: { entry: 'b', cause: 'with it all files have 101 bytes, the limit is 100', offset: 1024 },
+      facts: {
+        entry: 'b',
+        cause: 'with it all files have 101 bytes, the limit is 100',
+        offset: 1024,
+        limit: 'maxTotalBytes',
+      },
     })
   })
 
