@@ -9,7 +9,7 @@ import { HAZARDS, type Hazard } from './hazards.js'
 import { Chance, chooseSeed, IS_LONG, Scene } from './scene.js'
 import { countCalls, FAMILIES, type Family, injectedCalls, whyNoStrace, withFault } from './strace.js'
 
-const ROUNDS = IS_LONG ? 300 : 6
+const ROUNDS = IS_LONG ? 300 : 4
 const FEW = 3 // calls to choose from where they are not counted
 const FAULTS = ['error=ENOSPC', 'error=EIO', 'error=EMFILE', 'error=EDQUOT', 'signal=KILL'] as const
 const SEED = chooseSeed()

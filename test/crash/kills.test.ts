@@ -8,7 +8,7 @@ import { type Actor, ActorQueue } from './actor.js'
 import { HAZARDS, type Hazard } from './hazards.js'
 import { Chance, chooseSeed, IS_LONG, Scene } from './scene.js'
 
-const ROUNDS = IS_LONG ? 300 : 20
+const ROUNDS = IS_LONG ? 300 : 10
 const SEED = chooseSeed()
 
 beforeAll(() => console.log(`seed ${SEED} (GROOT_CRASH_SEED repeats it)`))

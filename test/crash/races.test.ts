@@ -8,7 +8,7 @@ import { DRIVERS, onFilesystemOf } from '../support/mounts.js'
 import { Actor, type Answer } from './actor.js'
 import { IS_LONG, Scene } from './scene.js'
 
-const ROUNDS = IS_LONG ? 60 : 6
+const ROUNDS = IS_LONG ? 60 : 4
 
 async function actors(scene: Scene, driver: string, count: number): Promise<Actor[]> {
   const all = await Promise.all(Array.from({ length: count }, () => Actor.start(scene.place.store, driver)))
