@@ -45,7 +45,9 @@ describe('the package', () => {
   it('holds the compiled code with its types, the docs, and nothing else', () => {
     const stray = files.filter(
       (file) =>
-        !/^(dist\/bundle\/.*\.js|dist\/cli\/main\.js|dist\/(lib|cli|drivers)\/.*\.d\.ts|docs\/[a-z-]+\.md|README\.md|package\.json)$/.test(file),
+        !/^(dist\/bundle\/.*\.js|dist\/cli\/main\.js|dist\/(lib|cli|drivers)\/.*\.d\.ts|docs\/[a-z-]+\.md|README\.md|package\.json)$/.test(
+          file,
+        ),
     )
     expect(stray).toEqual([])
     for (const file of [
