@@ -9,9 +9,8 @@ import type { ComposefsKind } from './node.js'
 
 export const BLOCK_BYTES = 4096
 export const SLOT_BYTES = 32
-/** A superblock's end, where the first inode stands. */
+/** A superblock's end, where the first inode stands, or zeros up to it. */
 export const INODES_START = 1152
-const ROOT_NID = INODES_START / SLOT_BYTES
 export const COMPACT_INODE_BYTES = 32
 export const EXTENDED_INODE_BYTES = 64
 export const DIRENT_BYTES = 12
@@ -49,6 +48,8 @@ export interface ComposefsHeader {
   /** Without POSIX ACLs in the image it can be mounted without support for them. */
   readonly hasAcl: boolean
   readonly inodes: number
+  /** Where the root stands, in units of 32 bytes: 36, unless its xattrs leave too little of the first block for its entries. */
+  readonly rootNid: number
   /** The least time of all inodes; compact ones have no other. */
   readonly mtimeSeconds: bigint
   readonly mtimeNanoseconds: number
@@ -87,7 +88,7 @@ export function encodeHeader(header: ComposefsHeader): Buffer {
   bytes.writeUInt32LE(EROFS_MAGIC, at)
   bytes.writeUInt32LE(FEATURES, at + 8)
   bytes.writeUInt8(BLOCK_BITS, at + 12)
-  bytes.writeUInt16LE(ROOT_NID, at + 14)
+  bytes.writeUInt16LE(header.rootNid, at + 14)
   bytes.writeBigUInt64LE(BigInt(header.inodes), at + 16)
   bytes.writeBigInt64LE(header.mtimeSeconds, at + 24)
   bytes.writeUInt32LE(header.mtimeNanoseconds, at + 32)
@@ -118,6 +119,7 @@ export function readHeader(image: Uint8Array): ComposefsHeader {
   const header: ComposefsHeader = {
     version: version as 0 | 1,
     hasAcl: (bytes.readUInt32LE(8) & FLAG_HAS_ACL) !== 0,
+    rootNid: bytes.readUInt16LE(at + 14),
     // What is beyond exact numbers does not survive the comparison below.
     inodes: Number(inodes),
     mtimeSeconds: bytes.readBigInt64LE(at + 24),

@@ -67,6 +67,8 @@ class Walk {
   readonly #builder: NodeBuilder
   readonly #table: TableBuilder
   readonly #version: Version
+  /** Where it stands. */
+  readonly #root: number
   readonly #digests = new DigestLength()
   /** In the order of their numbers. */
   readonly #pending: PendingDirectory[] = []
@@ -85,6 +87,7 @@ class Walk {
     this.#bytes = bytes
     this.#view = viewOf(bytes)
     this.#version = header.version
+    this.#root = header.rootNid * SLOT_BYTES
     this.#inode = new InodeReader(this.#view)
     this.#builder = new NodeBuilder(bytes, this.#view, header, this.#inode)
     // The header may say anything.
@@ -103,8 +106,10 @@ class Walk {
   }
 
   #readRoot(): ComposefsNode {
-    this.#inode.read(INODES_START)
-    if (this.#inode.kind !== 'directory') throw new ImageFault(INODES_START, 'its root is no directory')
+    if (this.#root < INODES_START || this.#root + COMPACT_INODE_BYTES > this.#bytes.length)
+      throw new ImageFault(0, 'its root is not in the image')
+    this.#inode.read(this.#root)
+    if (this.#inode.kind !== 'directory') throw new ImageFault(this.#root, 'its root is no directory')
     const root = this.#builder.build(true, false)
     this.#hider = objectHider(root)
     this.#nodes.push(root)

@@ -75,12 +75,12 @@ export function layOut(table: InodeTable): ImageLayout {
   }
   const inodesEnd = alignUp(position, SLOT_BYTES)
   const dataStart = alignUp(inodesEnd + sharedBytes, BLOCK_BYTES)
-  const header = headerOf(table, inodesEnd, dataStart / BLOCK_BYTES + dataBlocks)
+  const header = headerOf(table, positions[0]!, inodesEnd, dataStart / BLOCK_BYTES + dataBlocks)
   const byteLength = dataStart + dataBlocks * BLOCK_BYTES
   return { table, header, positions, xattrBytes, blocks, tails, inodesEnd, dataStart, byteLength }
 }
 
-function headerOf(table: InodeTable, inodesEnd: number, blocks: number): ComposefsHeader {
+function headerOf(table: InodeTable, root: number, inodesEnd: number, blocks: number): ComposefsHeader {
   const { version, columns, oldest, pool, count } = table
   if (blocks > MAX_U32) {
     const cause = `it would have ${blocks} blocks, and images end at ${MAX_U32}`
@@ -92,6 +92,7 @@ function headerOf(table: InodeTable, inodesEnd: number, blocks: number): Compose
     version,
     hasAcl: ACLS.some((name) => pool.has(name)),
     inodes: count,
+    rootNid: root / SLOT_BYTES,
     mtimeSeconds: columns.secondsOf(oldest),
     mtimeNanoseconds: columns.nanoseconds[oldest]!,
     blocks,

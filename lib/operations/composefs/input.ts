@@ -47,11 +47,18 @@ export async function* bytesOf(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   if (typeof input !== 'string') return yield* input
-  const { stream } = openInput(input, signal)
+  yield* bytesOfOpened(input, openInput(input, signal))
+}
+
+/** The bytes of an input that is open, which is closed at the end. @param path for errors */
+export async function* bytesOfOpened(
+  path: string,
+  { stream }: OpenInput,
+): AsyncGenerator<Uint8Array, void, undefined> {
   try {
     yield* stream
   } catch (error) {
-    throw inputError(input, error)
+    throw inputError(path, error)
   } finally {
     stream.destroy()
   }

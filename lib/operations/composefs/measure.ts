@@ -5,7 +5,7 @@ import { VerityHasher } from '../../composefs/verity.js'
 import { throwIfAborted, toGrootError } from '../../errors.js'
 import { measureVerity } from '../../linux/verity.js'
 import type { ComposefsHash, ComposefsInput, MeasuredFile, MeasureRequest } from './api.js'
-import { bytesOf, nameOf, openInput, pathOf } from './input.js'
+import { bytesOf, bytesOfOpened, nameOf, type OpenInput, openInput } from './input.js'
 
 export async function measureFiles({
   files,
@@ -25,22 +25,29 @@ async function measure(
   hash: ComposefsHash,
   signal: AbortSignal | undefined,
 ): Promise<MeasuredFile> {
-  const known = typeof file === 'string' ? digestOfKernel(file, hash, signal) : null
-  if (known !== null) return { file: pathOf(file), digest: known, hash, by: 'kernel' }
   const hasher = new VerityHasher(hash)
-  for await (const piece of bytesOf(file, signal)) hasher.update(piece)
-  return { file: pathOf(file), digest: hasher.digest(), hash, by: 'computation' }
+  if (typeof file !== 'string') {
+    for await (const piece of bytesOf(file, signal)) hasher.update(piece)
+    return { file: null, digest: hasher.digest(), hash, by: 'computation' }
+  }
+  // Opened once: what is written to a FIFO goes to whoever has it open, and only once.
+  const opened = openInput(file, signal)
+  const known = digestOfKernel(file, opened, hash)
+  if (known !== null) return { file, digest: known, hash, by: 'kernel' }
+  for await (const piece of bytesOfOpened(file, opened)) hasher.update(piece)
+  return { file, digest: hasher.digest(), hash, by: 'computation' }
 }
 
-/** Null where the kernel holds the file to no digest, or to one of another kind. */
-function digestOfKernel(path: string, hash: ComposefsHash, signal: AbortSignal | undefined): string | null {
-  const { fd, isFile, stream } = openInput(path, signal)
+/** Null where the kernel holds the file to no digest, or to one of another kind; else it is closed. */
+function digestOfKernel(path: string, { fd, isFile, stream }: OpenInput, hash: ComposefsHash): string | null {
+  let known: string | null = null
   try {
     const measured = isFile ? measureVerity(fd) : null
-    return measured?.algorithm === hash ? measured.digest : null
+    known = measured?.algorithm === hash ? measured.digest : null
   } catch (error) {
-    throw toGrootError(error, `Cannot measure ${nameOf(path)}`)
-  } finally {
     stream.destroy()
+    throw toGrootError(error, `Cannot measure ${nameOf(path)}`)
   }
+  if (known !== null) stream.destroy()
+  return known
 }

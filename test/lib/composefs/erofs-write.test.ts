@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { type ByteString, byteString } from '../../../lib/bytes.js'
+import { parseDump } from '../../../lib/composefs/dump-parse.js'
 import { readComposefs } from '../../../lib/composefs/erofs-read.js'
 import { planComposefs, writeComposefs } from '../../../lib/composefs/erofs-write.js'
 import { readHeader } from '../../../lib/composefs/format.js'
 import type { ComposefsLink, ComposefsNode } from '../../../lib/composefs/node.js'
+import { imageFsVerity } from '../../../lib/composefs/verity.js'
 import type { VerityDigest } from '../../../lib/digest.js'
 import { backed, bytesOf, directory, inline, node, symlink, whiteout } from './random-nodes.js'
 
@@ -39,6 +41,15 @@ function linkedTwin(): ComposefsNode {
 }
 
 describe('writing an image', () => {
+  it('moves the root where its xattrs leave too little of a block for its last entries, as mkcomposefs does', () => {
+    const files = Array.from({ length: 54 }, (_, i) => `/f${i} 0 100644 1 0 0 0 1.0 - - -`)
+    const dump = [`/ 4096 40755 2 0 0 0 1.0 - - - user.a0=${'v'.repeat(2740)}`, ...files, ''].join('\n')
+    const image = imageOf(parseDump(Buffer.from(dump)))
+    expect(imageFsVerity(image)).toBe('54514ee62faf8dbb1d5e4a8d191c3fcabcebaa58ecba4986e52f542ae184591f')
+    expect(readHeader(image).rootNid).toBeGreaterThan(36)
+    expect(readComposefs(image).root.children?.size).toBe(54)
+  })
+
   it.each<[string, () => ComposefsNode, string, string]>([
     ['a top that is a file', () => node(), '/', 'ENOTDIR'],
     ['a top without entries of any kind', () => directory({}, { children: null }), '/', 'ENOTDIR'],

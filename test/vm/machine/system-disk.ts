@@ -31,7 +31,7 @@ export interface SystemParts {
   readonly scratch: string
 }
 
-const COMPILED = ['lib', 'cli', 'drivers', 'test']
+const COMPILED = ['bundle', 'lib', 'cli', 'drivers', 'test']
 const MEBIBYTE = 1024 * 1024
 
 /** Makes the image file. Returns its path. */
