@@ -3,7 +3,8 @@
  * or a kill at just that call. The call ends with one of groot's errors and leaves nothing; the next one succeeds.
  */
 import { beforeAll, describe, expect, it } from 'vitest'
-import { DRIVERS, onFilesystemOf } from '../support/mounts.js'
+import { onFilesystemOf } from '../support/btrfs.js'
+import { DRIVERS } from '../support/mounts.js'
 import { ActorQueue, type Answer } from './actor.js'
 import { HAZARDS, type Hazard } from './hazards.js'
 import { Chance, chooseSeed, IS_LONG, Scene } from './scene.js'

@@ -3,7 +3,8 @@
  * and one clean leaves nothing. The long run (npm run test:crash) has 300 kills for each of them and each driver.
  */
 import { beforeAll, describe, expect, it } from 'vitest'
-import { DRIVERS, onFilesystemOf } from '../support/mounts.js'
+import { onFilesystemOf } from '../support/btrfs.js'
+import { DRIVERS } from '../support/mounts.js'
 import { type Actor, ActorQueue } from './actor.js'
 import { HAZARDS, type Hazard } from './hazards.js'
 import { Chance, chooseSeed, IS_LONG, Scene } from './scene.js'

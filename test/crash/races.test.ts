@@ -4,7 +4,8 @@
  * test/integration/clean.test.ts and test/lib/operations/clean-races.test.ts.
  */
 import { describe, expect, it } from 'vitest'
-import { DRIVERS, onFilesystemOf } from '../support/mounts.js'
+import { onFilesystemOf } from '../support/btrfs.js'
+import { DRIVERS } from '../support/mounts.js'
 import { Actor, type Answer } from './actor.js'
 import { IS_LONG, Scene } from './scene.js'
 

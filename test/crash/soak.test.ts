@@ -6,7 +6,8 @@
 import { readdirSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { treeLines } from '../../lib/testkit/tree-lines.js'
-import { DRIVERS, onFilesystemOf } from '../support/mounts.js'
+import { onFilesystemOf } from '../support/btrfs.js'
+import { DRIVERS } from '../support/mounts.js'
 import { Actor } from './actor.js'
 import { Chance, chooseSeed, crashLayer, IS_LONG, Scene } from './scene.js'
 

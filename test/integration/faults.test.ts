@@ -7,7 +7,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openStore } from '../../lib/index.js'
 import { type LayerBuilder, layer } from '../../lib/testkit/layer.js'
 import { AS_ROOT, EMPTY, Place } from '../lib/operations/testing.js'
-import { DRIVERS, onFilesystemOf } from '../support/mounts.js'
+import { onFilesystemOf } from '../support/btrfs.js'
+import { DRIVERS } from '../support/mounts.js'
 
 let place: Place
 beforeEach(() => {

@@ -19,7 +19,8 @@ import { type GrootEvent, type GrootStore, openStore } from '../../lib/index.js'
 import { type LayerBuilder, layer, paxBody } from '../../lib/testkit/layer.js'
 import { treeLines } from '../../lib/testkit/tree-lines.js'
 import { writeLayout } from '../images/layout.js'
-import { DRIVERS, onFilesystemOf, removeScratch } from '../support/mounts.js'
+import { onFilesystemOf } from '../support/btrfs.js'
+import { DRIVERS, removeScratch } from '../support/mounts.js'
 
 describe.each(DRIVERS)('with the driver %s', (driver) => {
   onFilesystemOf(driver)

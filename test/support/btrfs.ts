@@ -1,66 +1,11 @@
 /**
- * A btrfs of a test's own, in a sparse file.
+ * A btrfs for the tests of a describe; see btrfs-disk.ts.
  */
-import { execFileSync, spawnSync } from 'node:child_process'
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { chmodSync } from 'node:fs'
 import { afterAll, beforeAll } from 'vitest'
+import { type Btrfs, type BtrfsOptions, makeBtrfs } from './btrfs-disk.js'
 
-export interface Btrfs extends Disposable {
-  /** Where it is mounted; the top of the filesystem. */
-  readonly path: string
-}
-
-export interface BtrfsOptions {
-  readonly megabytes?: number
-  /** For mount(8), beside the loop device. */
-  readonly mountOptions?: readonly string[]
-}
-
-let answer: string | null | undefined
-
-/** Why there cannot be one here; null when there can. */
-export function whyNoBtrfs(): string | null {
-  if (answer === undefined) answer = findOut()
-  return answer
-}
-
-function findOut(): string | null {
-  if (process.geteuid?.() !== 0) return 'needs root'
-  if (spawnSync('mkfs.btrfs', ['--version']).status !== 0) return 'needs mkfs.btrfs'
-  try {
-    makeBtrfs()[Symbol.dispose]()
-    return null
-  } catch {
-    return 'needs btrfs and loop devices'
-  }
-}
-
-function makeBtrfs({ megabytes = 512, mountOptions = [] }: BtrfsOptions = {}): Btrfs {
-  const directory = mkdtempSync(join(tmpdir(), 'groot-btrfs-'))
-  const image = `${directory}/image`
-  const path = `${directory}/mounted`
-  const remove = () => rmSync(directory, { recursive: true, force: true })
-  try {
-    chmodSync(directory, 0o755)
-    mkdirSync(path)
-    writeFileSync(image, '')
-    truncateSync(image, megabytes * 1024 * 1024)
-    execFileSync('mkfs.btrfs', ['--quiet', image], { stdio: ['ignore', 'ignore', 'pipe'] })
-    execFileSync('mount', ['-t', 'btrfs', '-o', ['loop', ...mountOptions].join(','), image, path])
-  } catch (error) {
-    remove()
-    throw error
-  }
-  return {
-    path,
-    [Symbol.dispose]() {
-      execFileSync('umount', ['--recursive', '--lazy', path])
-      remove()
-    },
-  }
-}
+export { whyNoBtrfs } from './btrfs-disk.js'
 
 /** Gives the tests of a describe a directory for temporary files on a filesystem that a driver works on. */
 export function onFilesystemOf(driver: string): void {

@@ -5,9 +5,7 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { parseMountPoints } from '../../lib/linux/mount-points.js'
 import { removeTree } from '../../lib/linux/remove-tree.js'
-import { whyNoBtrfs } from './btrfs.js'
-
-export { onFilesystemOf } from './btrfs.js'
+import { whyNoBtrfs } from './btrfs-disk.js'
 
 /**
  * The built-in drivers that can be tested here: the first works everywhere, the last is the default of the machine. For those that

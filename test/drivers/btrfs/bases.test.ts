@@ -20,8 +20,7 @@ import { createSubvolume, setSubvolumeReadOnly } from '../../../lib/linux/btrfs-
 import { layer } from '../../../lib/testkit/layer.js'
 import { treeLines } from '../../../lib/testkit/tree-lines.js'
 import { Place, sampleLayer } from '../../lib/operations/testing.js'
-import { useBtrfs, whyNoBtrfs } from '../../support/btrfs.js'
-import { onFilesystemOf } from '../../support/mounts.js'
+import { onFilesystemOf, useBtrfs, whyNoBtrfs } from '../../support/btrfs.js'
 
 const why = whyNoBtrfs()
 const titled = (title: string) => `${title}${why === null ? '' : ` (${why})`}`

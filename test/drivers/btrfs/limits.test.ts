@@ -9,8 +9,7 @@ import { type GrootStore, openStore } from '../../../lib/index.js'
 import { groupId, groupLimit, groupUsage, quotaState } from '../../../lib/linux/btrfs-quota.js'
 import { createSnapshot, createSubvolume, subvolumeIdOf } from '../../../lib/linux/btrfs-subvolume.js'
 import { Place, sampleLayer } from '../../lib/operations/testing.js'
-import { whyNoBtrfs } from '../../support/btrfs.js'
-import { onFilesystemOf } from '../../support/mounts.js'
+import { onFilesystemOf, whyNoBtrfs } from '../../support/btrfs.js'
 
 const MIB = 1024 * 1024
 /** EDQUOT, for which Node has no name. */

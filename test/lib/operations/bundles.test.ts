@@ -12,7 +12,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type GrootEvent, type GrootStore, openStore } from '../../../lib/index.js'
 import { layer } from '../../../lib/testkit/layer.js'
 import { treeLines } from '../../../lib/testkit/tree-lines.js'
-import { DRIVERS, onFilesystemOf } from '../../support/mounts.js'
+import { onFilesystemOf } from '../../support/btrfs.js'
+import { DRIVERS } from '../../support/mounts.js'
 import { AS_ROOT, EMPTY, Place, sampleLayer } from './testing.js'
 
 describe.each(DRIVERS)('with the driver %s', (driver) => {

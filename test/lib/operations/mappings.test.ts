@@ -15,7 +15,8 @@ import { close, openDirectory } from '../../../lib/linux/files.js'
 import { xattrsAt } from '../../../lib/linux/xattr.js'
 import { layer } from '../../../lib/testkit/layer.js'
 import { treeLines } from '../../../lib/testkit/tree-lines.js'
-import { DRIVERS, onFilesystemOf } from '../../support/mounts.js'
+import { onFilesystemOf } from '../../support/btrfs.js'
+import { DRIVERS } from '../../support/mounts.js'
 import { AS_ROOT, EMPTY, Place, sampleLayer } from './testing.js'
 
 const mapping = (uid: string, gid = uid): IdMappingRequest => ({

@@ -2,7 +2,8 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, wr
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type GrootStore, openStore } from '../../../lib/index.js'
 import { treeLines } from '../../../lib/testkit/tree-lines.js'
-import { DRIVERS, onFilesystemOf } from '../../support/mounts.js'
+import { onFilesystemOf } from '../../support/btrfs.js'
+import { DRIVERS } from '../../support/mounts.js'
 import { Place, sampleLayer } from './testing.js'
 
 let place: Place

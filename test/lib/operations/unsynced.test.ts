@@ -5,7 +5,8 @@ import { existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileS
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type GrootEvent, type GrootStore, initStore, openStore } from '../../../lib/index.js'
 import { treeLines } from '../../../lib/testkit/tree-lines.js'
-import { DRIVERS, onFilesystemOf } from '../../support/mounts.js'
+import { onFilesystemOf } from '../../support/btrfs.js'
+import { DRIVERS } from '../../support/mounts.js'
 import { Place } from './testing.js'
 
 let place: Place
