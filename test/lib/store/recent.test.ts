@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import type { Digest } from '../../../lib/digest.js'
 import { parseConfig } from '../../../lib/image/config.js'
 import type { ResolvedImage } from '../../../lib/sources/source.js'
@@ -56,6 +56,7 @@ describe('recent layers', () => {
   const directory = mkdtempSync(join(tmpdir(), 'groot-recent-'))
   const layers = join(directory, 'layers')
   afterEach(() => rmSync(layers, { recursive: true }))
+  afterAll(() => rmSync(directory, { recursive: true }))
 
   function make(ageMs: number) {
     mkdirSync(layers)
