@@ -68,6 +68,7 @@ export async function openExisting(
   const opened = await openOrRemember(() =>
     openDriver(module, room, module.parseOptions(descriptor.driverOptions)),
   )
+  let isOrdered: boolean | undefined
   const pool = new WorkerPool(Math.max(1, Math.min(availableParallelism(), MAX_THREADS)))
   return {
     layout,
@@ -82,7 +83,11 @@ export async function openExisting(
       await opened.driver?.close?.()
     },
     pool,
-    isOrdered: keepsMetadataOrder(layout.root),
+    // Asked when something is written: reading verbs load no system calls for it.
+    get isOrdered() {
+      isOrdered ??= keepsMetadataOrder(layout.root)
+      return isOrdered
+    },
     images: new RecentImages(),
     layers: new RecentLayers(layout),
   }

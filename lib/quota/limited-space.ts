@@ -80,14 +80,14 @@ const BTRFS = 0x9123683e
 const WITH_PROJECTS: readonly number[] = [0xef53, 0x58465342]
 
 export class LimitedSpaces {
+  readonly #room: string
   readonly #projects: ProjectIds
-  /** On btrfs, whose quotas are those of subvolumes; null elsewhere. */
-  readonly #subvolumes: SubvolumeLimits | null
+  #found: SubvolumeLimits | null | undefined
 
   /** @param room directory of the driver's own, on the filesystem of the bundles */
   constructor(room: string) {
+    this.#room = room
     this.#projects = new ProjectIds(`${room}/projects`)
-    this.#subvolumes = statFilesystem(room).type === BTRFS ? new SubvolumeLimits(room) : null
   }
 
   /**
@@ -132,7 +132,7 @@ export class LimitedSpaces {
       return withDirectory(directory, (fd) => {
         const baselineBytes = this.#subvolumes!.used(bundle, fd)
         writeRecord(stateOf(directory), { format: 1, project: null, baselineBytes } satisfies SpaceState)
-        this.#subvolumes!.set(bundle, fd, baselineBytes + wholeBlocks(writableBytes))
+        this.#subvolumes!.put(bundle, fd, baselineBytes + wholeBlocks(writableBytes))
       })
     }
     if (existsSync(imageOf(directory))) {
@@ -222,26 +222,19 @@ export class LimitedSpaces {
   /** Removes a space with all that is in it, also half a one, and gives back what was taken for it. */
   async remove(bundle: BundleId, directory: string): Promise<void> {
     // What stands in the place of a bundle may be anything.
-    if (!isDirectory(dirname(directory))) return this.#giveBack(bundle)
-    this.close(directory)
-    if (this.#isSubvolume(directory)) withDirectory(directory, (fd) => this.#subvolumes!.release(bundle, fd))
-    // The directory itself is last: it tells that there is something to give back.
-    for (const name of namesIn(directory)) await removeTreeInSlices(`${directory}/${name}`)
+    const isThere = isDirectory(dirname(directory))
+    if (isThere) await this.#empty(directory, bundle)
     this.#projects.giveBack(bundle)
-    removeIfThere(stateOf(directory))
-    removeIfThere(imageOf(directory))
-    try {
-      rmdirSync(directory)
-    } catch (error) {
-      if (!isErrno(error, 'ENOENT')) throw error
-    }
-    this.#giveBack(bundle)
-  }
-
-  #giveBack(bundle: BundleId): void {
-    this.#projects.giveBack(bundle)
+    if (isThere) removeSpace(directory)
     this.#subvolumes?.end(bundle)
     this.#subvolumes?.sweep()
+  }
+
+  /** Takes away what is in a space. The directory itself tells that there is something to give back, and goes last. */
+  async #empty(directory: string, bundle: BundleId): Promise<void> {
+    this.close(directory)
+    if (this.#isSubvolume(directory)) withDirectory(directory, (fd) => this.#subvolumes!.release(bundle, fd))
+    for (const name of namesIn(directory)) await removeTreeInSlices(`${directory}/${name}`)
   }
 
   /** Bundles that something was taken for. */
@@ -252,6 +245,15 @@ export class LimitedSpaces {
   /** Whether it is a filesystem or a subvolume of its own, so that nothing can be renamed out of it. */
   isApart(directory: string): boolean {
     return existsSync(imageOf(directory)) || this.#isSubvolume(directory)
+  }
+
+  /** On btrfs, whose quotas are those of subvolumes; null elsewhere. Found out when it is first asked for. */
+  get #subvolumes(): SubvolumeLimits | null {
+    if (this.#found === undefined) {
+      const isBtrfs = statFilesystem(this.#room).type === BTRFS
+      this.#found = isBtrfs ? new SubvolumeLimits(this.#room) : null
+    }
+    return this.#found
   }
 
   #used(bundle: BundleId, directory: string, { project }: SpaceState): number {
@@ -269,6 +271,17 @@ export class LimitedSpaces {
 
 const SLACK_BYTES = 4 * 1024 * 1024
 const SUBVOLUME_INODE = 256 // of the top of each subvolume
+
+/** What is left of an empty space. */
+function removeSpace(directory: string): void {
+  removeIfThere(stateOf(directory))
+  removeIfThere(imageOf(directory))
+  try {
+    rmdirSync(directory)
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error
+  }
+}
 
 function isDirectory(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true

@@ -109,7 +109,7 @@ export class SubvolumeLimits {
   /** The same for any number of bytes, also less than are used. @throws {UnsupportedError} as set() */
   put(id: BundleId, subvolume: number, writableBytes: number): void {
     this.#withRoom((room) => {
-      const { group, isFull } = this.#counted(id, subvolume, room)
+      const { group, isFull } = this.#groupOf(id, subvolume, room)
       const bytes = writableBytes + nodeBytes(room)
       limitGroup(room, group, isFull ? { maxExclusiveBytes: bytes } : { maxReferencedBytes: bytes })
       syncFilesystem(room)
@@ -118,17 +118,22 @@ export class SubvolumeLimits {
 
   /** Bytes that count against a limit now. @throws as set() */
   used(id: BundleId, subvolume: number): number {
-    return this.#withRoom((room) => this.#counted(id, subvolume, room).usedBytes)
+    return this.#withRoom((room) => {
+      const { group } = this.#groupOf(id, subvolume, room)
+      // Groups are counted up when a transaction is committed.
+      syncFilesystem(room)
+      const usage = groupUsage(room, group)
+      if (usage === null) throw unsupported('the bundle was made without a limit')
+      return Math.max(0, usage.exclusiveBytes - nodeBytes(room))
+    })
   }
 
-  #counted(id: BundleId, subvolume: number, room: number) {
+  /** The group that holds a limit. @throws {UnsupportedError} `quota-unsupported` when there is none */
+  #groupOf(id: BundleId, subvolume: number, room: number): { group: bigint; isFull: boolean } {
     const isFull = stateForLimits(room).mode === 'full'
     const group = isFull ? groupId(0, subvolumeIdOf(subvolume)) : this.#noted(id)
-    // Groups are counted up when a transaction is committed.
-    syncFilesystem(room)
-    const usage = group === null ? null : groupUsage(room, group)
-    if (group === null || usage === null) throw unsupported('the bundle was made without a limit')
-    return { group, isFull, usedBytes: Math.max(0, usage.exclusiveBytes - nodeBytes(room)) }
+    if (group === null) throw unsupported('the bundle was made without a limit')
+    return { group, isFull }
   }
 
   /**
