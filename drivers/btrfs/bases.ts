@@ -2,36 +2,28 @@
  * Bases: for each a directory with the subvolume `tree`, read-only, and `base.json` with what later calls need to know.
  * base.json is written last: without it, what stands there is half a base.
  */
-import {
-  closeSync,
-  constants,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  writeFileSync,
-} from 'node:fs'
+import { closeSync, constants, mkdirSync, openSync, readdirSync } from 'node:fs'
 import {
   BASE_ID,
   type BaseId,
+  BaseNotes,
   type BaseSpec,
   type BaseUsage,
+  baseMissing,
   byteString,
   createSnapshot,
   createSubvolume,
   isErrno,
   isGrootError,
+  LeftOut,
+  type LeftOutKind,
   materialise,
-  NotFoundError,
   removeTreeInSlices,
   type SubvolumeLimits,
   setSubvolumeReadOnly,
-  syncDirectory,
   syncFilesystem,
   updateTree,
 } from '../../lib/driver/kit.js'
-import { LeftOut, type LeftOutKind } from './left-out.js'
 import { sizeOf } from './size.js'
 
 /** What base.json holds. */
@@ -51,11 +43,11 @@ const TREE = byteString('tree')
 export class Bases {
   readonly #directory: string
   readonly #limits: SubvolumeLimits
-  // What a base is never changes, and warm creates should not read it again and again.
-  readonly #known = new Map<BaseId, Base>()
+  readonly #notes: BaseNotes<Base>
 
   constructor(directory: string, limits: SubvolumeLimits) {
     this.#directory = directory
+    this.#notes = new BaseNotes(directory)
     this.#limits = limits
   }
 
@@ -65,18 +57,7 @@ export class Bases {
 
   /** @throws {NotFoundError} `base-missing` */
   read(id: BaseId): Base {
-    const known = this.#known.get(id)
-    if (known !== undefined) return known
-    let text: string
-    try {
-      text = readFileSync(this.#file(id), 'utf8')
-    } catch (error) {
-      if (!isErrno(error, 'ENOENT')) throw error
-      throw missing(id, error)
-    }
-    const base = JSON.parse(text) as Base
-    this.#known.set(id, base)
-    return base
+    return this.#notes.read(id)
   }
 
   /** A descriptor of the top of a base's subvolume. @throws {NotFoundError} `base-missing` */
@@ -85,8 +66,8 @@ export class Bases {
       return openSync(this.tree(id), constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
     } catch (error) {
       if (!isErrno(error, 'ENOENT')) throw error
-      this.#known.delete(id)
-      throw missing(id, error)
+      this.#notes.forget(id)
+      throw baseMissing(id, error)
     }
   }
 
@@ -111,14 +92,12 @@ export class Bases {
       leftOut: leftOut.list(),
     }
     this.#seal(spec.id)
-    writeSynced(this.#file(spec.id), JSON.stringify(base))
-    syncDirectory(`${this.#directory}/${spec.id}`)
-    syncDirectory(this.#directory)
+    this.#notes.write(spec.id, base)
     return { bytes: base.bytes }
   }
 
   async remove(id: BaseId): Promise<void> {
-    this.#known.delete(id)
+    this.#notes.forget(id)
     const directory = `${this.#directory}/${id}`
     try {
       const fd = this.open(id)
@@ -180,26 +159,5 @@ export class Bases {
     } finally {
       closeSync(fd)
     }
-  }
-
-  #file(id: BaseId): string {
-    return `${this.#directory}/${id}/base.json`
-  }
-}
-
-function missing(id: BaseId, cause: unknown): NotFoundError {
-  return new NotFoundError('base-missing', `Cannot use base "${id}": the driver does not have it`, {
-    facts: { base: id },
-    cause,
-  })
-}
-
-function writeSynced(path: string, text: string): void {
-  const fd = openSync(path, 'wx', 0o600)
-  try {
-    writeFileSync(fd, text)
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
   }
 }

@@ -11,12 +11,14 @@ import {
   type DiskLimit,
   extentUsage,
   isErrno,
+  LeftOut,
   materialise,
   NotFoundError,
   type RootfsPlace,
   type RootfsSpec,
   type RootfsUsage,
   removeTreeInSlices,
+  reportLeftOut,
   type SubvolumeLimits,
   syncFilesystem,
   throwIfAborted,
@@ -24,7 +26,6 @@ import {
   usageByQuota,
 } from '../../lib/driver/kit.js'
 import type { Base, Bases } from './bases.js'
-import { LeftOut, reportLeftOut } from './left-out.js'
 
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW
 

@@ -9,16 +9,14 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
-  readdirSync,
-  readFileSync,
   readSync,
   statSync,
-  writeFileSync,
   writeSync,
 } from 'node:fs'
 import {
   BASE_ID,
   type BaseId,
+  BaseNotes,
   type BaseSpec,
   type BaseUsage,
   contentsOf,
@@ -30,10 +28,10 @@ import {
   materialise,
   measureVerity,
   NotFoundError,
+  namesIn,
   type ObjectReader,
   removeTreeInSlices,
-  syncDirectory,
-  syncFilesystem,
+  syncFilesystemOf,
   throwIfAborted,
   UnsupportedError,
   type VerityDigest,
@@ -77,11 +75,11 @@ const READ_BYTES = 1024 * 1024
 export class Bases {
   readonly #directory: string
   readonly #objects: ObjectReader
-  // What a base is never changes, and warm creates should not read it again and again.
-  readonly #known = new Map<BaseId, Base>()
+  readonly #notes: BaseNotes<Base>
 
   constructor(directory: string, objects: ObjectReader) {
     this.#directory = directory
+    this.#notes = new BaseNotes(directory)
     this.#objects = objects
   }
 
@@ -95,21 +93,7 @@ export class Bases {
 
   /** @throws {NotFoundError} `base-missing` */
   read(id: BaseId): Base {
-    const known = this.#known.get(id)
-    if (known !== undefined) return known
-    let text: string
-    try {
-      text = readFileSync(this.#file(id), 'utf8')
-    } catch (error) {
-      if (!isErrno(error, 'ENOENT')) throw error
-      throw new NotFoundError('base-missing', `Cannot use base "${id}": the driver does not have it`, {
-        facts: { base: id },
-        cause: error,
-      })
-    }
-    const base = JSON.parse(text) as Base
-    this.#known.set(id, base)
-    return base
+    return this.#notes.read(id)
   }
 
   /** Makes a base, durable when it returns. Leavings in its place are removed first. */
@@ -132,15 +116,13 @@ export class Bases {
       contentBytes: contents.bytes,
       top: recordTop(spec.tree.root),
     }
-    if (made.verity || kind === 'directory') syncAll(directory)
-    writeSynced(this.#file(spec.id), JSON.stringify(base))
-    syncDirectory(directory)
-    syncDirectory(this.#directory)
+    if (made.verity || kind === 'directory') syncFilesystemOf(directory)
+    this.#notes.write(spec.id, base)
     return { bytes: base.bytes }
   }
 
   async remove(id: BaseId): Promise<void> {
-    this.#known.delete(id)
+    this.#notes.forget(id)
     await removeTreeInSlices(`${this.#directory}/${id}`)
   }
 
@@ -151,7 +133,7 @@ export class Bases {
   /** @throws {IntegrityError} `base-damaged` when the image is not the one that was made */
   async check(id: BaseId, digest: VerityDigest): Promise<void> {
     // Not what was read when the store was opened: somebody may have changed it since.
-    this.#known.delete(id)
+    this.#notes.forget(id)
     const base = this.read(id)
     if (base.digest !== digest) throw damaged(id, digest, base.digest)
     if (base.kind !== 'composefs') return
@@ -237,10 +219,6 @@ export class Bases {
     await materialise(spec.tree, spec.objects, path, { ignoreOwnership: false, underOverlay: true, signal })
     return (await diskUsageInSlices(path, signal)).bytes
   }
-
-  #file(id: BaseId): string {
-    return `${this.#directory}/${id}/base.json`
-  }
 }
 
 /** The tree's top alone, as it was. */
@@ -319,33 +297,5 @@ async function digestOfFile(path: string): Promise<VerityDigest> {
     }
   } finally {
     closeSync(fd)
-  }
-}
-
-function syncAll(directory: string): void {
-  const fd = openSync(directory, 'r')
-  try {
-    syncFilesystem(fd)
-  } finally {
-    closeSync(fd)
-  }
-}
-
-function writeSynced(path: string, text: string): void {
-  const fd = openSync(path, 'wx', 0o600)
-  try {
-    writeFileSync(fd, text)
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory)
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return []
-    throw error
   }
 }

@@ -7,7 +7,6 @@ import { dirname } from 'node:path'
 import {
   type BaseId,
   type BundleId,
-  BusyError,
   type DiskLimit,
   diskUsageInSlices,
   isErrno,
@@ -27,7 +26,7 @@ import {
   readComposefsHeader,
   removeTreeInSlices,
   toGrootError,
-  unmount,
+  unmountRootfs,
   type VerityDigest,
   VerityHasher,
   type VerityMode,
@@ -150,22 +149,7 @@ export class RootfsRoom implements Disposable {
 
   /** Takes away all that is mounted on a place. @throws {BusyError} `mount-busy` */
   unmount(at: string): boolean {
-    let found = false
-    try {
-      for (let left = MAX_STACKED; left > 0 && unmount(at); left--) found = true
-      return found
-    } catch (error) {
-      if (!isErrno(error, 'EBUSY')) throw error
-      throw new BusyError(
-        'mount-busy',
-        `Cannot unmount "${at}": a process uses it, or something is mounted in it`,
-        {
-          facts: { path: at },
-          cause: error,
-          temporary: true,
-        },
-      )
-    }
+    return unmountRootfs(at, MAX_STACKED)
   }
 
   async remove(id: BundleId, at: string): Promise<void> {

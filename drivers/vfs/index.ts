@@ -5,14 +5,13 @@
  * mounts but those of a rootfs whose limit is held by a filesystem in a file.
  */
 
-import { closeSync, existsSync, mkdirSync, openSync, renameSync } from 'node:fs'
+import { existsSync, mkdirSync, renameSync } from 'node:fs'
 import { dirname } from 'node:path'
 import {
   type BaseId,
   type BaseUsage,
   BugError,
   type BundleId,
-  BusyError,
   byteString,
   cloneMount,
   type DiskLimit,
@@ -20,21 +19,22 @@ import {
   type DriverModule,
   type DriverRoom,
   diskUsageInSlices,
-  isErrno,
   isMountPoint,
+  LeftOut,
   LimitedSpaces,
   materialise,
-  placeMount,
   type Rootfs,
   type RootfsPlace,
   type RootfsSpec,
   type RootfsUsage,
   removeTreeInSlices,
-  syncFilesystem,
+  reportLeftOut,
+  settleMount,
+  syncFilesystemOf,
   type Tree,
   treeRoomBytes,
   UsageError,
-  unmount,
+  unmountRootfs,
 } from '../../lib/driver/kit.js'
 
 const vfs: DriverModule<null> = {
@@ -89,18 +89,18 @@ class VfsDriver implements Driver {
 
   async create(spec: RootfsSpec): Promise<Rootfs> {
     const tree = await spec.tree()
-    const skipped = new Skipped()
+    const leftOut = new LeftOut()
     const write = async (directory: string): Promise<void> => {
       await materialise(tree, spec.objects, directory, {
         ignoreOwnership: spec.ignoreOwnership,
         signal: spec.signal,
-        onSkipped: (what, path, detail) => skipped.add(what, path, detail),
+        onSkipped: (what, path, detail) => leftOut.add(what, path, detail),
       })
     }
     if (spec.limit === null) await write(spec.at)
     else await this.#createLimited(spec, spec.limit, tree, write)
-    skipped.report(spec)
-    syncPath(spec.at)
+    reportLeftOut(spec, leftOut.list())
+    syncFilesystemOf(spec.at)
     return { mounts: [] }
   }
 
@@ -135,7 +135,7 @@ class VfsDriver implements Driver {
 
   async unmount({ at, limit }: RootfsPlace): Promise<boolean> {
     if (limit === null || !this.#spaces.isApart(spaceOf(at))) return false
-    const found = release(at)
+    const found = unmountRootfs(at, MAX_STACKED)
     return this.#spaces.close(spaceOf(at)) || found
   }
 
@@ -144,7 +144,7 @@ class VfsDriver implements Driver {
   }
 
   async remove(id: BundleId, at: string): Promise<void> {
-    if (existsSync(spaceOf(at))) release(at)
+    if (existsSync(spaceOf(at))) unmountRootfs(at, MAX_STACKED)
     await removeTreeInSlices(at)
     await this.#spaces.remove(id, spaceOf(at))
   }
@@ -168,57 +168,7 @@ function spaceOf(at: string): string {
 
 /** Shows a directory at another place. */
 function bind(directory: string, at: string): void {
-  const mount = cloneMount(byteString(directory))
-  try {
-    placeMount(mount, byteString(at))
-  } finally {
-    closeSync(mount)
-  }
+  settleMount(cloneMount(byteString(directory)), byteString(at))
 }
 
 const MAX_STACKED = 16 // mounts on one place, so that whoever goes on mounting does not keep us for ever
-
-/** Takes away what is mounted on a place. @throws {BusyError} `mount-busy` */
-function release(at: string): boolean {
-  let found = false
-  try {
-    for (let left = MAX_STACKED; left > 0 && unmount(at); left--) found = true
-    return found
-  } catch (error) {
-    if (!isErrno(error, 'EBUSY')) throw error
-    const message = `Cannot unmount "${at}": a process uses it, or something is mounted in it`
-    throw new BusyError('mount-busy', message, { facts: { path: at }, cause: error, temporary: true })
-  }
-}
-
-function syncPath(directory: string): void {
-  const fd = openSync(directory, 'r')
-  try {
-    syncFilesystem(fd)
-  } finally {
-    closeSync(fd)
-  }
-}
-
-/** What an unprivileged caller could not have, counted by kind; one warning each, not one a file. */
-class Skipped {
-  readonly #kinds = new Map<string, { count: number; first: string }>()
-
-  add(what: string, path: string, detail: string): void {
-    const kind = this.#kinds.get(what)
-    if (kind === undefined)
-      this.#kinds.set(what, { count: 1, first: detail === '' ? path : `${path} (${detail})` })
-    else kind.count++
-  }
-
-  report(spec: RootfsSpec): void {
-    for (const [what, { count, first }] of this.#kinds) {
-      spec.events({
-        kind: 'warning',
-        code: `${what}-left-out`,
-        message: `${count} ${what}${count === 1 ? '' : 's'} left out, as ownership is ignored; the first: ${first}`,
-        facts: { id: spec.id, what, count },
-      })
-    }
-  }
-}

@@ -7,7 +7,7 @@ import { type CString, descriptorPath, pathString } from './c-string.js'
 import { AT_FDCWD, O_NOFOLLOW, O_RDONLY } from './constants.js'
 import { close, openAt } from './files.js'
 import { attachLoop } from './loop.js'
-import { MountContext, placeMount, unmount } from './mount-context.js'
+import { MountContext, placeMount, settleMount, unmount } from './mount-context.js'
 import { makeOverlay, type OverlayLayers } from './overlay-mount.js'
 
 export interface ComposefsLayers {
@@ -60,7 +60,7 @@ export function mountComposefs(request: ComposefsMount): void {
  * @returns whether that can serve again: on kernels before 6.15 it cannot
  */
 export function mountOverImage(image: number, layers: ComposefsLayers): boolean {
-  place(overlayOn(image, layers), layers.at)
+  settleMount(overlayOn(image, layers), pathString(layers.at))
   return ways.lower === 'detached'
 }
 
@@ -70,15 +70,8 @@ export function mountOverDirectories(
   at: string,
   writable: OverlayLayers['writable'],
 ): void {
-  place(makeOverlay({ lowers: lowers.map(pathString), data: [], writable, verity: false }), at)
-}
-
-function place(mount: number, at: string): void {
-  try {
-    placeMount(mount, pathString(at))
-  } finally {
-    close(mount)
-  }
+  const overlay = makeOverlay({ lowers: lowers.map(pathString), data: [], writable, verity: false })
+  settleMount(overlay, pathString(at))
 }
 
 /**

@@ -110,6 +110,15 @@ export function placeMount(mount: number, at: PathArgument): void {
     failed('move_mount', path)
 }
 
+/** The same for one that is not needed otherwise: the descriptor is closed, also when the mount cannot have its place. */
+export function settleMount(mount: number, at: PathArgument): void {
+  try {
+    placeMount(mount, at)
+  } finally {
+    close(mount)
+  }
+}
+
 /** A further mount of what a directory shows, without a place yet. @returns a descriptor; the mount goes away with it */
 export function cloneMount(directory: PathArgument): number {
   const path = asCString(directory)
@@ -131,4 +140,17 @@ export function unmount(at: string, options: { readonly lazily: boolean } = { la
   const errno = calls().errno()
   if (errno === ERRNO.EINVAL || errno === ERRNO.ENOENT) return false
   throw errnoError(errno, 'umount', textOf(path))
+}
+
+/**
+ * Takes away what is mounted on a place, one over the other.
+ *
+ * @param most so that whoever goes on mounting does not keep us for ever
+ * @returns whether there was something
+ * @throws EBUSY while somebody uses it
+ */
+export function unmountStacked(at: string, most: number): boolean {
+  let found = false
+  for (let left = most; left > 0 && unmount(at); left--) found = true
+  return found
 }

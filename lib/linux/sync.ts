@@ -34,6 +34,16 @@ export function syncFilesystem(fd: number): void {
   if (uninterrupted((libc) => libc.syncfs(fd)) < 0) failed('syncfs')
 }
 
+/** The same for the filesystem that a directory is on. */
+export function syncFilesystemOf(path: string): void {
+  const fd = openDirectory(pathString(path))
+  try {
+    syncFilesystem(fd)
+  } finally {
+    close(fd)
+  }
+}
+
 export function syncFile(fd: number): void {
   if (!isSyncing()) return
   if (uninterrupted((libc) => libc.fsync(fd)) < 0) failed('fsync')

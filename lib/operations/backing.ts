@@ -14,7 +14,7 @@ import { close, openAt } from '../linux/files.js'
 import { tryFlock, unlockFlock } from '../linux/flock.js'
 import { attachLoop } from '../linux/loop.js'
 import { type FilesystemType, makeFilesystem } from '../linux/make-filesystem.js'
-import { MountContext, placeMount, unmount } from '../linux/mount-context.js'
+import { MountContext, settleMount, unmount } from '../linux/mount-context.js'
 import { isMountPoint } from '../linux/mount-points.js'
 import { statPath } from '../linux/stat.js'
 import { syncDirectory } from '../linux/sync.js'
@@ -138,12 +138,7 @@ export function mountBacking(root: string, { filesystem, file, quotas }: Backing
       context.set('source', pathString(device.path))
       if (filesystem === 'btrfs') context.flag('user_subvol_rm_allowed')
       if (quotas) context.flag('prjquota')
-      const mount = context.mount({ readOnly: false })
-      try {
-        placeMount(mount, pathString(root))
-      } finally {
-        close(mount)
-      }
+      settleMount(context.mount({ readOnly: false }), pathString(root))
     } finally {
       close(device.fd)
     }

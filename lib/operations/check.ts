@@ -1,10 +1,12 @@
 /**
  * check: recomputes every digest in the store and reads every record. Changes nothing; see repair.ts for what may follow.
  */
-import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
+
+import { existsSync, lstatSync, readFileSync } from 'node:fs'
 import type { DiffId, Digest } from '../digest.js'
 import { type GrootError, isErrno, isGrootError, toGrootError } from '../errors.js'
 import { DEFAULT_LIMITS } from '../layer/limits.js'
+import { namesIn } from '../linux/names.js'
 import { listBaseIds, readBase } from '../store/bases.js'
 import type { BundleId } from '../store/bundle-id.js'
 import { listBundleIds, readBundle } from '../store/bundles.js'
@@ -240,13 +242,4 @@ function alteredFile(layout: StoreLayout, id: BundleId): string | null {
   const config = readBlob(layout, record.image.config)
   if (config === null || readFileSync(`${directory}/image.json`).equals(config)) return null
   return `Cannot trust "${directory}/image.json": it is not the image's config`
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory)
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return []
-    throw error
-  }
 }

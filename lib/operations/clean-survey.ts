@@ -2,6 +2,7 @@
  * The survey of a store: what its cache holds, what each part takes, when it was last used, and what must stay.
  */
 import type { DiffId, VerityDigest } from '../digest.js'
+import { namesIn } from '../linux/names.js'
 import { runInSlices, type Work } from '../linux/slices.js'
 import { BASE_ID, type BaseId } from '../store/base-id.js'
 import { type BaseRecord, readBase } from '../store/bases.js'
@@ -10,7 +11,7 @@ import { LayerRecords } from '../store/layer-records.js'
 import { digestOfFileName } from '../store/layout.js'
 import { scanObjects } from '../store/object-scan.js'
 import { ObjectTable } from '../store/object-table.js'
-import { namesIn, statOf } from '../store/record-watch.js'
+import { statOf } from '../store/record-watch.js'
 import type { CleanJob } from './clean-job.js'
 import { stray } from './clean-leavings.js'
 

@@ -5,13 +5,14 @@
 import { existsSync, readFileSync } from 'node:fs'
 import type { DiffId, Digest } from '../digest.js'
 import { isGrootError } from '../errors.js'
+import { namesIn } from '../linux/names.js'
 import { removeTree } from '../linux/remove-tree.js'
+import { syncFilesystemOf } from '../linux/sync.js'
 import type { BaseId } from '../store/base-id.js'
 import { listBaseIds, readBase } from '../store/bases.js'
 import type { BundleId } from '../store/bundle-id.js'
 import { type BundleRecord, listBundleIds, readBundle } from '../store/bundles.js'
 import { leadsNowhere } from '../store/cached-images.js'
-import { namesIn } from '../store/record-watch.js'
 import { isTemporaryName } from '../store/records.js'
 import { clearUnsynced, unsyncedState } from '../store/unsynced.js'
 import type { CallOptions, CheckProblem } from './api.js'
@@ -19,7 +20,6 @@ import { eventSink, lockRequest } from './call.js'
 import { checkStore } from './check.js'
 import { removeBundle } from './delete.js'
 import type { OpenedStore } from './opened-store.js'
-import { syncStore } from './writing.js'
 
 /** Name of the lock that whoever recovers the store holds. */
 const RECOVERY = 'recovery'
@@ -39,7 +39,7 @@ export async function recoverStore(store: OpenedStore, options: CallOptions): Pr
   const recovery = new Recovery(store, options)
   await recovery.run((await checkStore(store, options)).problems)
   // What was written without a sync and is whole is durable from here on.
-  syncStore(layout.root)
+  syncFilesystemOf(layout.root)
   clearUnsynced(layout)
 }
 

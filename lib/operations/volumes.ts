@@ -1,11 +1,11 @@
 /**
  * Making the volumes of a bundle: directories beside the rootfs that begin with what the image has at their places.
  */
-import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs'
+import { chmodSync, mkdirSync } from 'node:fs'
 import type { IdMapping } from '../ids/mapping.js'
 import type { ImageConfig } from '../image/config.js'
 import { planVolumes, VOLUMES_DIRECTORY, type Volume } from '../image/volumes.js'
-import { syncFilesystem } from '../linux/sync.js'
+import { syncFilesystemOf } from '../linux/sync.js'
 import type { DurableBatch } from '../store/durable.js'
 import type { ObjectReader } from '../store/objects.js'
 import { type MaterialiseOptions, materialise } from '../tree/materialise.js'
@@ -36,10 +36,5 @@ export async function makeVolumes(
   options.batch.directory(above)
   // The batch knows of these directories, and of nothing that is in them.
   if (isEmpty) return
-  const fd = openSync(above, 'r')
-  try {
-    syncFilesystem(fd)
-  } finally {
-    closeSync(fd)
-  }
+  syncFilesystemOf(above)
 }

@@ -1,8 +1,7 @@
 /**
  * What surrounds an operation that writes: whether its syncs are left out, and what that needs before and after.
  */
-import { closeSync, openSync } from 'node:fs'
-import { syncFilesystem, withoutSyncs } from '../linux/sync.js'
+import { syncFilesystemOf, withoutSyncs } from '../linux/sync.js'
 import { checkWritable } from '../store/descriptor.js'
 import { stampUnsynced, unsyncedState } from '../store/unsynced.js'
 import type { CallOptions } from './api.js'
@@ -31,15 +30,6 @@ export async function whileWriting<T>(
   }
   const result = await work()
   // What it found there, and built on, others may have written without a sync: this one promised that it is durable.
-  if (unsyncedState(layout) !== 'none') syncStore(layout.root)
+  if (unsyncedState(layout) !== 'none') syncFilesystemOf(layout.root)
   return result
-}
-
-export function syncStore(root: string): void {
-  const fd = openSync(root, 'r')
-  try {
-    syncFilesystem(fd)
-  } finally {
-    closeSync(fd)
-  }
 }

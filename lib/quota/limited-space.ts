@@ -5,6 +5,7 @@
  * written counts. Beside it stand `NAME.json`, which says what was there before, and with the backend `loop` the image
  * `NAME.img`. Drivers use it; it knows none.
  */
+
 import {
   chmodSync,
   closeSync,
@@ -13,7 +14,6 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
-  readdirSync,
   readFileSync,
   rmdirSync,
   writeFileSync,
@@ -22,6 +22,7 @@ import { basename, dirname } from 'node:path'
 import { byteString } from '../bytes.js'
 import { BusyError, isErrno, QuotaError, StoreError, UnsupportedError } from '../errors.js'
 import { createSubvolume } from '../linux/btrfs-subvolume.js'
+import { namesIn } from '../linux/names.js'
 import {
   limitProject,
   projectOf,
@@ -318,15 +319,6 @@ function readState(directory: string): SpaceState {
   throw new StoreError('record-damaged', `Cannot read "${path}": it is missing or not what was written`, {
     facts: { path },
   })
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory)
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return []
-    throw error
-  }
 }
 
 function refuseUnprivileged(bundle: BundleId): void {

@@ -15,11 +15,11 @@ import { ERRNO } from '../linux/errno.js'
 import { allocate, close, failed, openAt, openDirectory, truncate, uninterrupted } from '../linux/files.js'
 import { attachLoop, growLoop, loopDeviceOf } from '../linux/loop.js'
 import { makeFilesystem } from '../linux/make-filesystem.js'
-import { MountContext, placeMount, unmount } from '../linux/mount-context.js'
+import { MountContext, settleMount, unmountStacked } from '../linux/mount-context.js'
 import { isMountPoint } from '../linux/mount-points.js'
 import { statPath } from '../linux/stat.js'
 import { statFilesystem } from '../linux/statfs.js'
-import { syncFilesystem } from '../linux/sync.js'
+import { syncFilesystemOf } from '../linux/sync.js'
 
 export const BLOCK_BYTES = 4096
 const MiB = 1024 * 1024
@@ -88,12 +88,7 @@ export function mountLoopSpace(directory: string): boolean {
       context.flag('noinit_itable')
       context.flag('discard')
       context.set('errors', cString(byteString('remount-ro')))
-      const mount = context.mount({ readOnly: false })
-      try {
-        placeMount(mount, pathString(directory))
-      } finally {
-        close(mount)
-      }
+      settleMount(context.mount({ readOnly: false }), pathString(directory))
     } finally {
       close(device.fd)
     }
@@ -105,9 +100,7 @@ export function mountLoopSpace(directory: string): boolean {
 
 /** @returns false when it was not mounted @throws EBUSY */
 export function unmountLoopSpace(directory: string): boolean {
-  let found = false
-  for (let left = MAX_STACKED; left > 0 && unmount(directory); left--) found = true
-  return found
+  return unmountStacked(directory, MAX_STACKED)
 }
 
 /** Bytes that are taken, by all but the ballast. */
@@ -139,7 +132,7 @@ export function leaveRoom(directory: string, bytes: number): number {
   } finally {
     closeSync(ballast)
   }
-  syncSpace(directory)
+  syncFilesystemOf(directory)
   return grown
 }
 
@@ -170,15 +163,6 @@ function notLarger(image: string): UnsupportedError {
     `Cannot raise the limit so far: to make the filesystem in "${image}" larger this process needs CAP_SYS_RESOURCE`,
     { facts: { feature: 'growing a filesystem', found: 'no CAP_SYS_RESOURCE', needed: 'CAP_SYS_RESOURCE' } },
   )
-}
-
-function syncSpace(directory: string): void {
-  const fd = openSync(directory, 'r')
-  try {
-    syncFilesystem(fd)
-  } finally {
-    closeSync(fd)
-  }
 }
 
 function ballastOf(directory: string): string {

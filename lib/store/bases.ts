@@ -4,10 +4,10 @@
  * Every driver's store has them, also where the driver keeps nothing for a base. The commit point of a base is its record:
  * what a driver has of a base without one is a leaving.
  */
-import { readdirSync } from 'node:fs'
+
 import { type DiffId, isVerityDigest, type VerityDigest } from '../digest.js'
-import { isErrno } from '../errors.js'
 import type { IdMapping } from '../ids/mapping.js'
+import { namesIn } from '../linux/names.js'
 import { BASE_ID, type BaseId } from './base-id.js'
 import * as field from './fields.js'
 import type { StoreLayout } from './layout.js'
@@ -60,15 +60,6 @@ export function listBaseIds(layout: StoreLayout): BaseId[] {
     if (BASE_ID.test(id)) ids.push(id as BaseId)
   }
   return ids.sort()
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory)
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return []
-    throw error
-  }
 }
 
 function parseBase(value: unknown, id: BaseId): BaseRecord {

@@ -10,11 +10,12 @@ import { parseConfig } from '../image/config.js'
 import { MAX_DOCUMENT_BYTES } from '../image/json.js'
 import { type Manifest, parseManifest } from '../image/manifest.js'
 import type { Platform } from '../image/platform.js'
+import { namesIn } from '../linux/names.js'
 import type { Work } from '../linux/slices.js'
 import * as field from './fields.js'
 import { readBlob } from './images.js'
 import { digestOfFileName, type StoreLayout } from './layout.js'
-import { identityOf, namesIn, statOf } from './record-watch.js'
+import { identityOf, statOf } from './record-watch.js'
 import { readRecord } from './records.js'
 
 export interface CachedRef {

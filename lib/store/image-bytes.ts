@@ -6,6 +6,7 @@
  * layers name that no image has (of images that were removed under a bundle) counts as needed by others.
  */
 import type { DiffId, VerityDigest } from '../digest.js'
+import { namesIn } from '../linux/names.js'
 import type { Work } from '../linux/slices.js'
 import { type BaseId, baseIdOf } from './base-id.js'
 import type { CachedImage } from './cached-images.js'
@@ -13,7 +14,7 @@ import { objectsOfRecord } from './layer-records.js'
 import { digestOfFileName, type StoreLayout } from './layout.js'
 import { scanObjects } from './object-scan.js'
 import { ObjectTable } from './object-table.js'
-import { namesIn, statOf } from './record-watch.js'
+import { statOf } from './record-watch.js'
 
 export interface ImageBytes {
   /** Of all that the image needs, in blocks on disk. */

@@ -7,10 +7,11 @@
 import type { DiffId, VerityDigest } from '../digest.js'
 import { isErrno } from '../errors.js'
 import { scanRecord } from '../layer/record.js'
+import { namesIn } from '../linux/names.js'
 import type { Work } from '../linux/slices.js'
 import { digestOfFileName, type StoreLayout } from './layout.js'
 import { listAnnounced } from './publishing.js'
-import { DirectoryWatch, identityOf, namesIn, statOf } from './record-watch.js'
+import { DirectoryWatch, identityOf, statOf } from './record-watch.js'
 
 /** A record that was not read yet. */
 export interface UnreadRecord {

@@ -9,10 +9,10 @@ import { mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type DiffId, type Digest, isDigest } from '../digest.js'
 import { parseReference, printReference } from '../image/reference.js'
+import { namesIn } from '../linux/names.js'
 import type { CachedImage } from './cached-images.js'
 import * as field from './fields.js'
 import type { StoreLayout } from './layout.js'
-import { namesIn } from './record-watch.js'
 import { readRecord, removeRecord, writeRecord } from './records.js'
 
 export interface Pin {

@@ -4,8 +4,9 @@
  * A directory's time tells that names came or went, a file's times and number that it is another one. Times are coarse, so
  * what changed a moment before it was looked at counts as changed the next time too.
  */
-import { type BigIntStats, lstatSync, readdirSync } from 'node:fs'
-import { isErrno } from '../errors.js'
+
+import { type BigIntStats, lstatSync } from 'node:fs'
+import { namesIn } from '../linux/names.js'
 import type { Work } from '../linux/slices.js'
 
 const SETTLED_NS = 3_000_000_000n // the coarsest times of filesystems with flock are whole seconds
@@ -101,16 +102,6 @@ export class RecordWatch<T> {
 /** Another content has another one. */
 export function identityOf(stat: BigIntStats): string {
   return `${stat.ino}:${stat.size}:${stat.mtimeNs}`
-}
-
-/** Names in a directory; none where there is no directory. */
-export function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory)
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return []
-    throw error
-  }
 }
 
 /** Null when nothing is there. Symlinks are not followed. */

@@ -1,13 +1,14 @@
 /**
  * What ingest threads do, as plain data: a job goes in, a result comes out. See pool.ts for who sends them.
  */
-import { readdirSync } from 'node:fs'
+
 import type { DiffId, VerityDigest } from '../digest.js'
 import { isVerityDigest } from '../digest.js'
 import { isErrno, isGrootError } from '../errors.js'
 import { fileChunks, type IngestRequest, type IngestResult, ingestLayer, inLayer } from '../layer/ingest.js'
 import type { LayerLimits } from '../layer/limits.js'
 import { verifyLayer, verifyObject } from '../layer/verify.js'
+import { namesIn } from '../linux/names.js'
 import { withoutSyncs } from '../linux/sync.js'
 import { objectReader } from '../store/objects.js'
 
@@ -106,7 +107,7 @@ function verifyObjects({ objects, prefix }: VerifyObjectsJob, context: JobContex
   const damaged: DamagedObject[] = []
   let count = 0
   let bytes = 0
-  for (const rest of namesIn(`${objects}/${prefix}`)) {
+  for (const rest of namesIn(`${objects}/${prefix}`).sort()) {
     context.checkAborted()
     const name = `${prefix}${rest}`
     if (!isVerityDigest(name)) {
@@ -132,13 +133,4 @@ function verifyObjects({ objects, prefix }: VerifyObjectsJob, context: JobContex
     }
   }
   return { objects: count, bytes, damaged }
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory).sort()
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return []
-    throw error
-  }
 }

@@ -1,8 +1,8 @@
 /**
- * What an unprivileged caller could not have: counted by kind, kept with the base, and told with each bundle; one warning each,
- * not one a file.
+ * What an unprivileged caller could not have of a tree: counted by kind, so that it can be kept with a base, and told with
+ * each bundle; one warning each, not one a file.
  */
-import type { RootfsSpec } from '../../lib/driver/kit.js'
+import type { RootfsSpec } from './contract.js'
 
 export interface LeftOutKind {
   readonly what: string

@@ -1,0 +1,63 @@
+/**
+ * What a driver notes of each base, as JSON in the base's own directory: `<id>/base.json`.
+ */
+import { closeSync, fsyncSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { isErrno, NotFoundError } from '../errors.js'
+import { syncDirectory } from '../linux/sync.js'
+import type { BaseId } from '../store/base-id.js'
+
+export class BaseNotes<Note> {
+  readonly #directory: string
+  // What a base is never changes, and warm creates should not read it again and again.
+  readonly #known = new Map<BaseId, Note>()
+
+  /** @param directory of all bases */
+  constructor(directory: string) {
+    this.#directory = directory
+  }
+
+  /** @throws {NotFoundError} `base-missing` */
+  read(id: BaseId): Note {
+    const known = this.#known.get(id)
+    if (known !== undefined) return known
+    let text: string
+    try {
+      text = readFileSync(this.#file(id), 'utf8')
+    } catch (error) {
+      if (!isErrno(error, 'ENOENT')) throw error
+      throw baseMissing(id, error)
+    }
+    const note = JSON.parse(text) as Note
+    this.#known.set(id, note)
+    return note
+  }
+
+  /** Writes the note of a new base; it and the base's name are durable when this returns. */
+  write(id: BaseId, note: Note): void {
+    const fd = openSync(this.#file(id), 'wx', 0o600)
+    try {
+      writeFileSync(fd, JSON.stringify(note))
+      fsyncSync(fd)
+    } finally {
+      closeSync(fd)
+    }
+    syncDirectory(`${this.#directory}/${id}`)
+    syncDirectory(this.#directory)
+  }
+
+  /** Reads from the disk the next time. */
+  forget(id: BaseId): void {
+    this.#known.delete(id)
+  }
+
+  #file(id: BaseId): string {
+    return `${this.#directory}/${id}/base.json`
+  }
+}
+
+export function baseMissing(id: BaseId, cause: unknown): NotFoundError {
+  return new NotFoundError('base-missing', `Cannot use base "${id}": the driver does not have it`, {
+    facts: { base: id },
+    cause,
+  })
+}
