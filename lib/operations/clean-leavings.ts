@@ -15,7 +15,7 @@ import { listBundleIds, readBundle } from '../store/bundles.js'
 import type { StoreLayout } from '../store/layout.js'
 import { leaseOfAnnounced, listAnnounced } from '../store/publishing.js'
 import { statOf } from '../store/record-watch.js'
-import { isTemporaryName, removeIfThere } from '../store/records.js'
+import { isDeadTemporary, isTemporaryName, removeDeadTemporary, removeIfThere } from '../store/records.js'
 import { bundleOfTrashed } from '../store/trash.js'
 import type { CleanedKind } from './api.js'
 import type { CleanJob } from './clean-job.js'
@@ -31,7 +31,7 @@ export interface Leaving {
 
 /** Finds them all. What is in use by a living process is none. */
 export async function findLeavings(job: CleanJob): Promise<Leaving[]> {
-  const held = new Set((await job.store.locks.holders()).map(({ name }) => name))
+  const held = await heldLocks(job)
   const found: Leaving[] = []
   for (const find of [deadLeases, orphanBundles, orphanBases, trash, temporaryFiles, probes]) {
     try {
@@ -41,6 +41,10 @@ export async function findLeavings(job: CleanJob): Promise<Leaving[]> {
     }
   }
   return found
+}
+
+async function heldLocks({ store }: CleanJob): Promise<ReadonlySet<string>> {
+  return new Set((await store.locks.holders()).map(({ name }) => name))
 }
 
 /** Removes them, each for itself. */
@@ -66,7 +70,7 @@ export async function removeLeavings(job: CleanJob, leavings: readonly Leaving[]
 }
 
 /** Records, staging directories and announced layers by lease; a lease lives as long as its lock is held. */
-async function deadLeases(job: CleanJob, held: ReadonlySet<string>): Promise<Leaving[]> {
+async function deadLeases(job: CleanJob): Promise<Leaving[]> {
   const { layout, locks } = job.store
   const records = namesIn(layout.leases).filter((name) => name.endsWith('.json') && !isTemporaryName(name))
   const ids = new Set([
@@ -74,6 +78,8 @@ async function deadLeases(job: CleanJob, held: ReadonlySet<string>): Promise<Lea
     ...namesIn(layout.staging),
     ...listAnnounced(layout).map(leaseOfAnnounced),
   ])
+  // After the names: who has a name had the lock before, and a lease that is taken to be dead counts for nothing.
+  const held = await heldLocks(job)
   const found: Leaving[] = []
   for (const id of [...ids].sort()) {
     if (held.has(`lease/${id}`) || isUnreadable(job, 'lease', `${layout.staging}/${id}`)) continue
@@ -195,22 +201,19 @@ async function trash(job: CleanJob, held: ReadonlySet<string>): Promise<Leaving[
   return found
 }
 
-/** Halves of records. One that a living process is about to rename it writes again: see writeDurably. */
+/** Halves of records that nobody is writing any more. */
 async function temporaryFiles(job: CleanJob): Promise<Leaving[]> {
   const { root, leases, records, layers, images, refs, bases, pins } = job.store.layout
   const found: Leaving[] = []
   for (const directory of [root, leases, records, layers, images, refs, bases, pins]) {
     for (const name of namesIn(directory).filter(isTemporaryName)) {
-      if (isProbeName(name)) continue
       const path = `${directory}/${name}`
+      if (isProbeName(name) || !isDeadTemporary(path)) continue
       found.push({
         what: 'temporary',
         name: path.slice(root.length + 1),
         bytes: await bytesOf([path], job.signal),
-        remove: async () => {
-          await removeTreeInSlices(path, job.signal)
-          return true
-        },
+        remove: async () => removeDeadTemporary(path),
       })
     }
   }

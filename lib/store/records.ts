@@ -2,14 +2,25 @@
  * Records: small JSON files that are either whole or absent.
  */
 import { randomBytes } from 'node:crypto'
-import { closeSync, linkSync, openSync, readFileSync, renameSync, unlinkSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  linkSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { isErrno, StoreError } from '../errors.js'
+import { claim, claimPath } from '../linux/claim.js'
+import { removeTree } from '../linux/remove-tree.js'
 import { syncDirectory, syncFile } from '../linux/sync.js'
 import type { DurableBatch } from './durable.js'
 
 const MAX_RECORD_BYTES = 16 * 1024 * 1024
-const MAX_TRIES = 5 // a clean that happens to look removes a temporary file, whoever is writing it; five are no accident
+const MAX_TRIES = 5 // a clean that happens to look takes a temporary file away that is not claimed yet
 
 /** Writes a file aside, syncs it, renames it to its name and syncs the directory: durable when it returns. */
 export function writeDurably(path: string, data: string | Uint8Array): void {
@@ -47,11 +58,11 @@ export function commitRecord(batch: DurableBatch, path: string, value: unknown):
   const temporary = temporaryPath(path)
   const fd = batch.write(temporary, text, 0o600)
   try {
+    claim(fd)
     batch.syncBefore(fd)
     renameSync(temporary, path)
   } catch (error) {
     const wasThere = removeIfThere(temporary)
-    // A clean that happens to look removes a temporary file, whoever is about to use it.
     if (wasThere || !isErrno(error, 'ENOENT')) throw error
     return writeDurably(path, text)
   }
@@ -107,34 +118,48 @@ export function isTemporaryName(name: string): boolean {
   return name.startsWith('.tmp-')
 }
 
+/** Whether nobody works on a temporary file any more. One that is gone is none. */
+export function isDeadTemporary(path: string): boolean {
+  return withDead(path, () => undefined)
+}
+
+/** Removes a temporary file that nobody works on. @returns false when somebody does, or it is gone */
+export function removeDeadTemporary(path: string): boolean {
+  return withDead(path, removeTree)
+}
+
+function withDead(path: string, work: (path: string) => void): boolean {
+  const stat = lstatSync(path, { throwIfNoEntry: false })
+  if (stat === undefined) return false
+  const fd = stat.isFile() ? claimPath(path) : null
+  try {
+    const isDead = fd !== null || !stat.isFile() // what is no file was not made by us
+    if (isDead) work(path)
+    return isDead
+  } finally {
+    if (fd !== null) closeSync(fd)
+  }
+}
+
 type Put = (temporary: string, path: string) => void
 
 function putInPlace(path: string, data: string | Uint8Array, isDurable: boolean, put: Put): void {
+  const bytes = typeof data === 'string' ? Buffer.from(data, 'utf8') : data
   for (let attempt = 1; ; attempt++) {
-    const temporary = writeAside(path, data, isDurable)
+    const temporary = temporaryPath(path)
+    const fd = openSync(temporary, 'wx', 0o600)
     try {
+      claim(fd)
+      for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
+      if (isDurable) syncFile(fd)
       return put(temporary, path)
     } catch (error) {
       const wasThere = removeIfThere(temporary)
       if (wasThere || attempt === MAX_TRIES || !isErrno(error, 'ENOENT')) throw error
+    } finally {
+      closeSync(fd)
     }
   }
-}
-
-function writeAside(path: string, data: string | Uint8Array, isDurable: boolean): string {
-  const temporary = temporaryPath(path)
-  const bytes = typeof data === 'string' ? Buffer.from(data, 'utf8') : data
-  const fd = openSync(temporary, 'wx', 0o600)
-  try {
-    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
-    if (isDurable) syncFile(fd)
-  } catch (error) {
-    removeIfThere(temporary)
-    throw error
-  } finally {
-    closeSync(fd)
-  }
-  return temporary
 }
 
 function temporaryPath(path: string): string {

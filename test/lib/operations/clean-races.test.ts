@@ -152,6 +152,26 @@ describe('an object that an ingest found and clean took away', () => {
   })
 })
 
+it('a lease that is taken while clean looks for dead ones is a living one', async () => {
+  await store.create(place.request({ id: 'once', image: place.image([shared()]) }))
+  await store.delete('once')
+  const layers = readdirSync(opened.layout.layers).map((name) => name.replace('-', ':'))
+  const leases: Lease[] = []
+  const look = opened.locks.holders.bind(opened.locks)
+  // As if another process came just after each look.
+  opened.locks.holders = async () => {
+    const found = await look()
+    const lease = await Lease.take(opened.layout, opened.locks, locking)
+    leases.push(lease)
+    await lease.need({ layers })
+    return found
+  }
+  const report = await cleanStore(opened, {})
+  for (const lease of leases) await lease[Symbol.asyncDispose]()
+  expect(report.removed.map(({ what }) => what)).not.toContain('layer')
+  expect(readdirSync(opened.layout.layers).map((name) => name.replace('-', ':'))).toEqual(layers)
+})
+
 describe('many at once', () => {
   it('creates, deletes and cleans in any order leave whole bundles and whole layers', async () => {
     // Images that share most of their contents, so that what one no longer needs the next one wants.

@@ -1,12 +1,24 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { DurableBatch } from '../../../lib/store/durable.js'
 import * as field from '../../../lib/store/fields.js'
 import {
+  commitRecord,
   createDurably,
+  isDeadTemporary,
   isTemporaryName,
   readRecord,
+  removeDeadTemporary,
   removeRecord,
   writeDurably,
   writeRecord,
@@ -72,6 +84,40 @@ describe('records', () => {
     expect(() => writeDurably(join(directory, 'no/where'), 'x')).toThrow(
       expect.objectContaining({ code: 'ENOENT' }),
     )
+    expect(readdirSync(directory)).toEqual([])
+  })
+
+  it('cannot be lost by a clean that looks while they wait for the disk', () => {
+    const seen: unknown[] = []
+    class SlowBatch extends DurableBatch {
+      override syncBefore(next: number): void {
+        for (const name of readdirSync(directory)) {
+          const path = join(directory, name)
+          seen.push(isTemporaryName(name), isDeadTemporary(path), removeDeadTemporary(path))
+        }
+        super.syncBefore(next)
+      }
+    }
+    {
+      using batch = new SlowBatch(false)
+      commitRecord(batch, join(directory, 'a.json'), { n: 1 })
+    }
+    expect(seen).toEqual([true, false, false])
+    expect(readRecord(join(directory, 'a.json'), parse)).toEqual({ n: 1 })
+  })
+
+  it.each([
+    ['a file', (path: string) => writeFileSync(path, 'half')],
+    ['a directory', (path: string) => mkdirSync(path)],
+    ['a link', (path: string) => symlinkSync('/nowhere', path)],
+  ])('take %s of a temporary name that nobody works on for a leaving', (_, make) => {
+    const path = join(directory, '.tmp-a.json-0123')
+    make(path)
+    expect([isDeadTemporary(path), removeDeadTemporary(path), removeDeadTemporary(path)]).toEqual([
+      true,
+      true,
+      false,
+    ])
     expect(readdirSync(directory)).toEqual([])
   })
 

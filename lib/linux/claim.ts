@@ -1,0 +1,52 @@
+/**
+ * Claims: whoever works on a path holds flock(2) on what is there. The kernel takes that back when the process ends, however
+ * it ends, so what nobody has claimed is a leaving.
+ */
+import { closeSync, constants, fstatSync, lstatSync, openSync } from 'node:fs'
+import { isErrno } from '../errors.js'
+import { tryFlock } from './flock.js'
+
+const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK // a FIFO must not keep whoever looks
+
+/**
+ * Claims what is at a path.
+ *
+ * @returns its descriptor, which has the claim until it is closed; null when another has it, or what was there is gone
+ */
+export function claimPath(path: string): number | null {
+  let fd: number
+  try {
+    // Opened by Node, which closes it when the thread is ended.
+    fd = openSync(path, FLAGS)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return null
+    throw error
+  }
+  let isKept = false
+  try {
+    isKept = claim(fd) && isAt(fd, path)
+    return isKept ? fd : null
+  } finally {
+    if (!isKept) closeSync(fd)
+  }
+}
+
+/**
+ * Claims an open file. Where there is no flock there is no store either, and whoever asks is told so by the locks.
+ *
+ * @returns false when another has it
+ */
+export function claim(fd: number): boolean {
+  try {
+    return tryFlock(fd, 'exclusive')
+  } catch (error) {
+    if (isErrno(error, 'ENOLCK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS')) return true
+    throw error
+  }
+}
+
+function isAt(fd: number, path: string): boolean {
+  const here = fstatSync(fd, { bigint: true })
+  const there = lstatSync(path, { bigint: true, throwIfNoEntry: false })
+  return there !== undefined && here.ino === there.ino && here.dev === there.dev
+}
