@@ -70,7 +70,7 @@ export function readBacking(root: string): Backing | null {
   return readRecord(`${root}/${BACKING_RECORD}`, (value) => {
     const raw = field.object(value, 'backing')
     const { filesystem } = raw
-    if (field.integer(raw.format, 'format') !== 1) throw new Error('format should be 1')
+    field.format(raw)
     if (filesystem !== 'ext4' && filesystem !== 'xfs' && filesystem !== 'btrfs')
       throw new Error('filesystem should be ext4, xfs or btrfs')
     const file = field.string(raw.file, 'file')

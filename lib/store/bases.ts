@@ -65,7 +65,7 @@ export function listBaseIds(layout: StoreLayout): BaseId[] {
 function parseBase(value: unknown, id: BaseId): BaseRecord {
   const raw = field.object(value, 'base')
   const accounts = field.object(raw.accounts, 'accounts')
-  if (field.integer(raw.format, 'format') !== 1) throw new Error('format should be 1')
+  field.format(raw)
   if (raw.id !== id) throw new Error(`id should be "${id}"`)
   return {
     format: 1,

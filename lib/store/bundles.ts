@@ -62,7 +62,7 @@ export function listBundleIds(layout: StoreLayout): BundleId[] {
 function parseBundle(value: unknown, id: BundleId): BundleRecord {
   const raw = field.object(value, 'bundle')
   const image = field.object(raw.image, 'image')
-  if (field.integer(raw.format, 'format') !== 1) throw new Error('format should be 1')
+  field.format(raw)
   if (raw.id !== id) throw new Error(`id should be "${id}"`)
   return {
     format: 1,

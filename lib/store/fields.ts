@@ -26,6 +26,13 @@ export function integer(value: unknown, name: string): number {
   throw wrong(name, 'a whole number', value)
 }
 
+/** Reads the number of a record's format, of which there is one so far. */
+export function format(raw: Fields): 1 {
+  const found = integer(raw.format, 'format')
+  if (found === 1) return found
+  throw wrong('format', '1', found)
+}
+
 export function digest(value: unknown, name: string): Digest {
   if (isDigest(value)) return value
   throw wrong(name, 'a digest', value)

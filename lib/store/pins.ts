@@ -90,9 +90,8 @@ export function isPinFile(name: string): boolean {
 
 function parsePin(value: unknown): Pin {
   const raw = field.object(value, 'pin')
-  if (field.integer(raw.format, 'format') !== 1) throw new Error('format should be 1')
   return {
-    format: 1,
+    format: field.format(raw),
     image: field.string(raw.image, 'image'),
     pinnedAt: field.string(raw.pinnedAt, 'pinnedAt'),
     images: field.list(raw.images, 'images', parsePinned),

@@ -188,7 +188,7 @@ function needsOfFiles(layout: StoreLayout, id: BundleId): BundleRoot | null {
 /** Fields of leases, as far as they matter here: a newer version may write more. */
 function parseLease(value: unknown): Needs {
   const raw = field.object(value, 'lease')
-  if (field.integer(raw.format, 'format') !== 1) throw new Error('format should be 1')
+  field.format(raw)
   const needs = field.object(raw.needs, 'needs')
   const documents = [needs.image, needs.config].filter((each) => each !== undefined)
   return {
