@@ -9,12 +9,14 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   rmSync,
   truncateSync,
   writeFileSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { parseMountPoints } from '../lib/linux/mount-points.js'
 
 const USED_ONCE_BYTES = 2 * 1024 ** 3
 
@@ -47,6 +49,7 @@ export function makeFilesystem(parent: string, bytes: number): BenchFilesystem {
     call('mount', device, path)
     // Also when something of a child that was stopped still stands in it.
     undo.push(() => call('umount', '--lazy', path))
+    undo.push(() => unmountBelow(path))
     useOnce(join(path, 'used-once'), Math.min(bytes / 2, USED_ONCE_BYTES))
     return { path, [Symbol.dispose]: dispose }
   } catch (error) {
@@ -66,6 +69,19 @@ function useOnce(path: string, bytes: number): void {
   fsyncSync(fd)
   closeSync(fd)
   rmSync(path)
+}
+
+/** Takes away all mounts below a directory, the last one first; one on the directory itself stays. */
+export function unmountBelow(directory: string): void {
+  const points = parseMountPoints(readFileSync('/proc/self/mountinfo', 'latin1'))
+  for (const point of points.reverse()) {
+    if (point.startsWith(`${directory}/`)) call('umount', '--lazy', point)
+  }
+}
+
+/** Disk that a directory takes, in bytes of blocks; what is mounted in it is not counted. */
+export function diskUse(path: string): number {
+  return Number(call('du', '-sx', '--block-size=1', path).split('\t')[0])
 }
 
 function call(command: string, ...args: string[]): string {

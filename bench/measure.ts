@@ -1,9 +1,10 @@
 /**
  * Running one command and telling what it cost: wall time, processor time and peak memory of it and all its children, as
- * GNU time reports them (package "time").
+ * GNU time reports them (package "time"); with those of a daemon that works for it, and what reached the device.
  */
 import { execFileSync, spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { deviceBytes } from './device.js'
 
 export interface Sample {
   readonly wallSeconds: number
@@ -13,11 +14,17 @@ export interface Sample {
   readonly peakBytes: number
   /** What it took afterwards to write to disk what the command had left in memory. */
   readonly syncSeconds: number
+  /** To the device below the filesystem, the sync included; null where that has none. */
+  readonly writtenBytes: number | null
 }
 
 export interface Command {
   readonly argv: readonly [string, ...string[]]
   readonly cwd?: string
+  /** Beside this process's own. */
+  readonly env?: Readonly<Record<string, string>>
+  /** A process that works for the command: what it takes is counted, too. */
+  readonly daemonPid?: number
 }
 
 /**
@@ -29,10 +36,14 @@ export interface Command {
 export async function measure(command: Command, filesystem: string, signal: AbortSignal): Promise<Sample> {
   const report = `${filesystem}/.time`
   syncFilesystem(filesystem)
+  const daemon = watchDaemon(command.daemonPid)
+  const written = deviceBytes(filesystem)?.written
   const before = performance.now()
-  await runGroup(['time', '-q', '-f', '%U %S %M', '-o', report, ...command.argv], command.cwd ?? '/', signal)
+  await runGroup(['time', '-q', '-f', '%U %S %M', '-o', report, ...command.argv], command, signal)
   const ended = performance.now()
   syncFilesystem(filesystem)
+  const synced = performance.now()
+  const share = daemon()
   const [user, system, peakKib] = readFileSync(report, 'utf8').trim().split(' ').map(Number) as [
     number,
     number,
@@ -40,10 +51,34 @@ export async function measure(command: Command, filesystem: string, signal: Abor
   ]
   return {
     wallSeconds: seconds(ended - before),
-    cpuSeconds: Math.round((user + system) * 100) / 100,
-    peakBytes: peakKib * 1024,
-    syncSeconds: seconds(performance.now() - ended),
+    cpuSeconds: Math.round((user + system + share.cpuSeconds) * 100) / 100,
+    peakBytes: Math.max(peakKib * 1024, share.peakBytes),
+    syncSeconds: seconds(synced - ended),
+    writtenBytes: written === undefined ? null : deviceBytes(filesystem)!.written - written,
   }
+}
+
+interface DaemonShare {
+  readonly cpuSeconds: number
+  readonly peakBytes: number
+}
+
+/** @returns tells what a daemon and the children it waited for have taken since; nothing when there is none */
+function watchDaemon(pid: number | undefined): () => DaemonShare {
+  if (pid === undefined) return () => ({ cpuSeconds: 0, peakBytes: 0 })
+  // proc(5): from here on its peak is that of what is measured.
+  writeFileSync(`/proc/${pid}/clear_refs`, '5')
+  const before = cpuSecondsOf(pid)
+  return () => {
+    const peakKib = /^VmHWM:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
+    return { cpuSeconds: cpuSecondsOf(pid) - before, peakBytes: Number(peakKib ?? 0) * 1024 }
+  }
+}
+
+/** User and system, with the children that it waited for: fields 14 to 17 of proc(5)'s stat, in hundredths of a second. */
+function cpuSecondsOf(pid: number): number {
+  const afterName = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ')
+  return afterName.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / 100
 }
 
 function seconds(milliseconds: number): number {
@@ -55,9 +90,18 @@ function syncFilesystem(path: string): void {
 }
 
 /** In a process group of its own, so that a pipeline ends as a whole. */
-async function runGroup(argv: readonly string[], cwd: string, signal: AbortSignal): Promise<void> {
+async function runGroup(
+  argv: readonly string[],
+  { cwd = '/', env }: Pick<Command, 'cwd' | 'env'>,
+  signal: AbortSignal,
+): Promise<void> {
   signal.throwIfAborted()
-  const child = spawn(argv[0]!, argv.slice(1), { cwd, detached: true, stdio: ['ignore', 'ignore', 'pipe'] })
+  const child = spawn(argv[0]!, argv.slice(1), {
+    cwd,
+    env: { ...process.env, ...env },
+    detached: true,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
   const stop = () => {
     if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL')
   }
@@ -75,6 +119,12 @@ async function runGroup(argv: readonly string[], cwd: string, signal: AbortSigna
   } finally {
     signal.removeEventListener('abort', stop)
   }
+}
+
+/** The value that a part of all (0.5, 0.99) is not above. */
+export function quantile(values: readonly number[], part: number): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))]!
 }
 
 export function median(values: readonly number[]): number {

@@ -52,16 +52,15 @@ export class Lease implements AsyncDisposable {
   /**
    * Says what the operation needs, in place of what it said before; also marks it as used.
    *
-   * Under the gc lock: what clean had condemned until then is gone when this returns, and all else stays. So look at what
-   * exists after it.
+   * Clean condemns things under the gc lock, after a look at the leases. Who has that lock now may have looked before this
+   * one was there, so they are waited for; who takes it later sees it. What was condemned is gone when this returns, and all
+   * else stays. So look at what exists after it.
    */
   async need(needs: LeaseNeeds): Promise<void> {
-    {
-      await using _gc = await this.#locks.gc(this.#request)
-      const since = new Date().toISOString()
-      writeFleeting(this.#recordPath, { format: 1, id: this.id, pid: process.pid, since, needs })
-      this.#recorded = true
-    }
+    const since = new Date().toISOString()
+    this.#recorded = true
+    writeFleeting(this.#recordPath, { format: 1, id: this.id, pid: process.pid, since, needs })
+    await this.#locks.passGc(this.#request)
     if (isDigest(needs.image)) noteUse(this.#layout.blob(needs.image as Digest))
     if (needs.base !== undefined) noteUse(this.#layout.base(needs.base))
   }

@@ -104,7 +104,7 @@ export class RootReader {
     for (const watch of [this.#leases, this.#bundles, this.#trashed, this.#pins]) yield* watch.prime()
   }
 
-  /** All roots as they are now. Under the gc lock nothing that is found to be unused can come into use. */
+  /** All roots as they are now. Under the gc lock nothing that is found to be unused comes into use: see Lease.need. */
   read(): Roots {
     const roots = new Gathered()
     // Leases first: an operation lets go of its lease after its bundle has its record.

@@ -41,17 +41,39 @@ describe('a lease', () => {
     expect(await locks.holders()).toEqual([])
   })
 
-  it('waits for who condemns things now before it says what it needs', async () => {
-    await using lease = await Lease.take(store.layout, locks, soon)
-    const gc = await locks.gc(soon)
-    await expect(lease.need({ layers: [] })).rejects.toMatchObject({
-      code: 'lock-timeout',
-      facts: { lock: 'gc' },
-    })
+  it('says what it needs, and waits for who condemns things now', async () => {
+    {
+      await using lease = await Lease.take(store.layout, locks, soon)
+      const gc = await locks.gc(soon)
+      await expect(lease.need({ layers: [] })).rejects.toMatchObject({
+        code: 'lock-timeout',
+        facts: { lock: 'gc' },
+      })
+      let isHeard = false
+      const patient = { timeoutMs: 10_000 }
+      await using other = await Lease.take(store.layout, locks, patient)
+      const needing = other.need({ layers: [] }).then(() => {
+        isHeard = true
+      })
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      expect([isHeard, gc.isWanted()]).toEqual([false, true])
+      expect(readdirSync(store.layout.leases)).toContain(`${other.id}.json`)
+      await gc.release()
+      await needing
+    }
     expect(readdirSync(store.layout.leases)).toEqual([])
-    await gc.release()
-    await lease.need({ layers: [] })
-    expect(readdirSync(store.layout.leases)).toEqual([`${lease.id}.json`])
+  })
+
+  it('takes no lock that others wait for', async () => {
+    await using one = await Lease.take(store.layout, locks, soon)
+    const names: string[] = []
+    const { gc } = locks
+    locks.gc = (request) => {
+      names.push('gc')
+      return gc.call(locks, request)
+    }
+    await one.need({ layers: [] })
+    expect(names).toEqual([])
   })
 
   it('marks its image and its base as used', async () => {
