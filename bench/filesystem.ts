@@ -30,30 +30,29 @@ export interface BenchFilesystem extends Disposable {
  *
  * @param parent where the image file goes; needs as much room as is written, and a filesystem that does direct I/O
  * @param bytes size of the filesystem; the file is sparse
+ * @param usedBytes how much of it is written once before
  */
-export function makeFilesystem(parent: string, bytes: number): BenchFilesystem {
+export function makeFilesystem(parent: string, bytes: number, usedBytes = USED_ONCE_BYTES): BenchFilesystem {
   const directory = mkdtempSync(join(parent, 'groot-bench-'))
-  const undo: (() => void)[] = [() => rmSync(directory, { recursive: true, force: true })]
-  const dispose = () => {
-    for (let step = undo.pop(); step !== undefined; step = undo.pop()) step()
-  }
+  const undo = new Undo()
+  undo.defer(() => rmSync(directory, { recursive: true, force: true }))
   try {
     const image = join(directory, 'ext4')
     writeFileSync(image, '')
     truncateSync(image, bytes)
     call('mkfs.ext4', '-q', '-F', '-E', 'lazy_itable_init=0,lazy_journal_init=0', image)
     const device = call('losetup', '--direct-io=on', '--find', '--show', image).trim()
-    undo.push(() => call('losetup', '--detach', device))
+    undo.defer(() => call('losetup', '--detach', device))
     const path = join(directory, 'mounted')
     mkdirSync(path)
     call('mount', device, path)
     // Also when something of a child that was stopped still stands in it.
-    undo.push(() => call('umount', '--lazy', path))
-    undo.push(() => unmountBelow(path))
-    useOnce(join(path, 'used-once'), Math.min(bytes / 2, USED_ONCE_BYTES))
-    return { path, [Symbol.dispose]: dispose }
+    undo.defer(() => call('umount', '--lazy', path))
+    undo.defer(() => unmountBelow(path))
+    useOnce(join(path, 'used-once'), Math.min(bytes / 2, usedBytes))
+    return { path, [Symbol.dispose]: () => undo[Symbol.dispose]() }
   } catch (error) {
-    dispose()
+    undo[Symbol.dispose]()
     throw error
   }
 }
@@ -69,6 +68,27 @@ function useOnce(path: string, bytes: number): void {
   fsyncSync(fd)
   closeSync(fd)
   rmSync(path)
+}
+
+/** What has to be taken back, the last first. (DisposableStack came with Node 24.) */
+export class Undo implements Disposable {
+  readonly #steps: (() => void)[] = []
+
+  defer(step: () => void): void {
+    this.#steps.push(step)
+  }
+
+  [Symbol.dispose](): void {
+    const errors: unknown[] = []
+    for (let step = this.#steps.pop(); step !== undefined; step = this.#steps.pop()) {
+      try {
+        step()
+      } catch (error) {
+        errors.push(error)
+      }
+    }
+    if (errors.length > 0) throw errors[0]
+  }
 }
 
 /** Takes away all mounts below a directory, the last one first; one on the directory itself stays. */

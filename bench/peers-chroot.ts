@@ -5,7 +5,7 @@
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, rmdirSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { unmountBelow } from './filesystem.js'
+import { Undo, unmountBelow } from './filesystem.js'
 
 const OF_THE_MACHINE = ['/proc', '/sys', '/dev']
 
@@ -15,7 +15,7 @@ const OF_THE_MACHINE = ['/proc', '/sys', '/dev']
  * @param path without the root filesystem
  */
 export function makeRunPlace(root: string | null, path: string): Disposable {
-  const undo = new DisposableStack()
+  const undo = new Undo()
   const target = `${root ?? ''}${path}`
   try {
     makeDirectory(target, undo)
@@ -24,14 +24,14 @@ export function makeRunPlace(root: string | null, path: string): Disposable {
     undo.defer(() => unmountBelow(target))
     return undo
   } catch (error) {
-    undo.dispose()
+    undo[Symbol.dispose]()
     throw error
   }
 }
 
 /** @param place the filesystem that the benchmark measures */
 export function prepareChroot(root: string, place: string): Disposable {
-  const undo = new DisposableStack()
+  const undo = new Undo()
   try {
     for (const path of OF_THE_MACHINE) {
       const target = `${root}${path}`
@@ -47,13 +47,13 @@ export function prepareChroot(root: string, place: string): Disposable {
     undo.defer(() => unmountBelow(inside))
     return undo
   } catch (error) {
-    undo.dispose()
+    undo[Symbol.dispose]()
     throw error
   }
 }
 
 /** Those of its directories that it makes go again. */
-function makeDirectory(path: string, undo: DisposableStack): void {
+function makeDirectory(path: string, undo: Undo): void {
   const first = mkdirSync(path, { recursive: true })
   if (first === undefined) return
   undo.defer(() => {

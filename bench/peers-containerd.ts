@@ -6,6 +6,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import {
+  hasProgram,
   type PeerImage,
   type Places,
   prefix,
@@ -31,10 +32,10 @@ const ABOUT: Record<Snapshotter, string> = {
 /** Those that a root filesystem has; EROFS from version 2.1 on, which needs mkfs.erofs. */
 export function containerdTools(places: Places, root: Root): Tool[] {
   const printed = versionOf(root, 'containerd')
-  if (printed === null || versionOf(root, 'ctr') === null) return []
+  if (printed === null || !hasProgram(root, 'ctr')) return []
   const version = /\d+\.\d+\.\d+\S*/.exec(printed)?.[0] ?? printed
   const [major = 0, minor = 0] = shortVersion(version).split('.').map(Number)
-  const hasErofs = (major > 2 || (major === 2 && minor >= 1)) && versionOf(root, 'mkfs.erofs') !== null
+  const hasErofs = (major > 2 || (major === 2 && minor >= 1)) && hasProgram(root, 'mkfs.erofs')
   const snapshotters: Snapshotter[] = hasErofs ? ['overlayfs', 'erofs'] : ['overlayfs']
   return snapshotters.map((snapshotter) => new Containerd(places, root, version, snapshotter))
 }
@@ -107,7 +108,7 @@ class Containerd implements Tool {
       await gone
     }
     wipe(this.#root, this.storage)
-    wipe(this.#root, `${this.#root ?? ''}${this.#state}`)
+    wipe(null, `${this.#root ?? ''}${this.#state}`)
   }
 
   command(text: string) {
@@ -123,12 +124,13 @@ class Containerd implements Tool {
   createAgain(image: PeerImage, id: string): string {
     const target = `${this.#mounts}/${id}`
     const snapshots = `${this.#ctr} snapshots --snapshotter ${this.#snapshotter}`
-    return `mkdir ${target} && eval "$(${snapshots} prepare --target ${target} ${id} ${image.chainId})"`
+    return `mkdir ${target} && mounts=$(${snapshots} prepare --target ${target} ${id} ${image.chainId}) && eval "$mounts"`
   }
 
-  remove(id: string): string {
-    const target = `${this.#mounts}/${id}`
-    return `umount ${target} && rmdir ${target} && ${this.#ctr} snapshots --snapshotter ${this.#snapshotter} rm ${id}`
+  remove(...ids: string[]): string {
+    const targets = ids.map((id) => `${this.#mounts}/${id}`).join(' ')
+    const rm = `${this.#ctr} snapshots --snapshotter ${this.#snapshotter} rm`
+    return `umount ${targets} && rmdir ${targets} && ${rm} ${ids.join(' ')}`
   }
 
   removeImage(image: PeerImage): string {

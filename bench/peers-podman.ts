@@ -3,6 +3,7 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import {
+  hasProgram,
   type Places,
   type Root,
   runNow,
@@ -52,8 +53,7 @@ use_composefs = "true"
 export function podmanTools(places: Places, root: Root): Tool[] {
   const version = versionOf(root, 'podman')
   if (version === null) return []
-  const hasComposefs =
-    Number.parseInt(shortVersion(version), 10) >= 5 && versionOf(root, 'mkcomposefs', '--help') !== null
+  const hasComposefs = Number.parseInt(shortVersion(version), 10) >= 5 && hasProgram(root, 'mkcomposefs')
   return [OVERLAY, ...(hasComposefs ? COMPOSEFS : [])].map((kind) => podmanTool(places, root, version, kind))
 }
 
@@ -100,12 +100,12 @@ function podmanTool({ place, run, registry }: Places, root: Root, version: strin
     },
     async clear() {
       wipe(root, storage)
-      wipe(root, `${root ?? ''}${run}/${directory}`)
+      wipe(null, `${root ?? ''}${run}/${directory}`)
     },
     command,
     create: (image, id) => create('missing', image.reference, id),
     createAgain: (image, id) => create('never', image.reference, id),
-    remove: (id) => `podman rm --force ${id}`,
+    remove: (...ids) => `podman rm --force ${ids.join(' ')}`,
     removeImage: (image) => `podman rmi ${image.reference}`,
   }
 }

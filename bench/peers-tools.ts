@@ -2,7 +2,7 @@
  * The tools that are measured beside each other, each with a storage of its own, behind one interface: what to run for a
  * root filesystem, another one of the same image, and for taking them away. Measures nothing.
  */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -48,7 +48,7 @@ export interface Tool {
   create(image: PeerImage, id: string): string
   /** Another one of an image that is in the storage; no registry is asked. */
   createAgain(image: PeerImage, id: string): string
-  remove(id: string): string
+  remove(...ids: string[]): string
   /** Takes the image and all that was kept for it away; there is no root filesystem of it left. */
   removeImage(image: PeerImage): string
 }
@@ -68,10 +68,10 @@ export interface Places {
 export type Root = string | null
 
 /** What a program prints of itself, null where it is not there or does not start. */
-export function versionOf(root: Root, program: string, ...args: string[]): string | null {
+export function versionOf(root: Root, program: string): string | null {
   if (root === null && findTool(program) === null) return null
   try {
-    const argv = [...prefix(root), program, ...(args.length > 0 ? args : ['--version'])]
+    const argv = [...prefix(root), program, '--version']
     const printed = execFileSync(argv[0]!, argv.slice(1), {
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'ignore'],
@@ -80,6 +80,12 @@ export function versionOf(root: Root, program: string, ...args: string[]): strin
   } catch {
     return null
   }
+}
+
+/** For programs that do not tell a version. */
+export function hasProgram(root: Root, program: string): boolean {
+  const [first, ...others] = script(root, `command -v ${program}`).argv
+  return spawnSync(first, others, { stdio: 'ignore' }).status === 0
 }
 
 /** `5.8` of `podman version 5.8.6`. */
@@ -92,7 +98,13 @@ export function prefix(root: Root): string[] {
 }
 
 export function script(root: Root, text: string, env: Readonly<Record<string, string>> = {}): Command {
-  return { argv: [...prefix(root), 'sh', '-euc', text] as [string, ...string[]], env }
+  const [first, ...others] = [...prefix(root), 'sh', '-euc', text]
+  return { argv: [first!, ...others], env }
+}
+
+/** One after the other; ends with the first that fails, which -e does not see in a list of `&&`. */
+export function inTurn(texts: readonly string[]): string {
+  return texts.join(' &&\n')
 }
 
 /** Runs what is not measured. */
@@ -141,7 +153,7 @@ function grootTool({ place, registry }: Places, name: string, init: readonly str
     command,
     create: (image, id) => `${create} docker://${image.reference} ${id}`,
     createAgain: (image, id) => `${create} --pull never docker://${image.reference} ${id}`,
-    remove: (id) => `${groot} delete ${id}`,
+    remove: (...ids) => `${groot} delete ${ids.join(' ')}`,
     removeImage: (image) => `${groot} rmi docker://${image.reference}`,
   }
 }
@@ -175,7 +187,7 @@ export function umociTools({ place }: Places, root: Root): Tool[] {
       create: (image, id) =>
         `skopeo --insecure-policy copy --quiet --src-tls-verify=false docker://${image.reference} oci:${blobs}:${image.name} && ${unpack(image, id)}`,
       createAgain: unpack,
-      remove: (id) => `rm -rf ${storage}/${id}`,
+      remove: (...ids) => `rm -rf ${ids.map((id) => `${storage}/${id}`).join(' ')}`,
       removeImage: () => `rm -rf ${blobs}`,
     },
   ]

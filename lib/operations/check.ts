@@ -1,7 +1,6 @@
 /**
  * check: recomputes every digest in the store and reads every record. Changes nothing; see repair.ts for what may follow.
  */
-
 import { existsSync, lstatSync, readFileSync } from 'node:fs'
 import type { DiffId, Digest } from '../digest.js'
 import { type GrootError, isErrno, isGrootError, toGrootError } from '../errors.js'
@@ -12,11 +11,14 @@ import type { BundleId } from '../store/bundle-id.js'
 import { listBundleIds, readBundle } from '../store/bundles.js'
 import { readBlob } from '../store/images.js'
 import { digestOfFileName, type StoreLayout } from '../store/layout.js'
+import { statOf } from '../store/record-watch.js'
 import { isTemporaryName } from '../store/records.js'
 import type { Job, JobResults } from '../worker/jobs.js'
 import type { CallOptions, CheckOptions, CheckProblem, CheckReport } from './api.js'
 import { eventSink, signalOf } from './call.js'
 import type { OpenedStore } from './opened-store.js'
+
+const MAX_LOOKS = 10 // where the filesystem does not know when a file was made, each use makes it look like another one
 
 /** Verifies the whole store; what is wrong stands in the report, whatever it is. */
 export async function checkStore(store: OpenedStore, options: CheckOptions): Promise<CheckReport> {
@@ -72,13 +74,7 @@ class Check {
         const result = await this.#run({ kind: 'verify-objects', objects, prefix })
         this.#counts.objects += result.objects
         this.#counts.bytes += result.bytes
-        if (result.damaged.length === 0) return
-        // Clean may have taken away what was about to be read: what is damaged is so when it is read again.
-        const again = await this.#run({ kind: 'verify-objects', objects, prefix })
-        for (const { name, code, message } of again.damaged) {
-          if (lstatSync(`${objects}/${prefix}/${name.slice(2)}`, { throwIfNoEntry: false }) !== undefined)
-            this.#problem(code, 'object', name, message)
-        }
+        for (const { name, code, message } of result.damaged) this.#problem(code, 'object', name, message)
       }),
     )
   }
@@ -97,7 +93,7 @@ class Check {
           objects: layout.objects,
           limits: DEFAULT_LIMITS,
         } as const
-        await this.#twice('layer', diffId, layout.layer(diffId), async () => {
+        await this.#asOne('layer', diffId, layout.layer(diffId), async () => {
           this.#counts.bytes += (await this.#run(job)).bytes
         })
       }),
@@ -126,7 +122,7 @@ class Check {
     const { layout, driver } = this.#store
     for (const id of listBaseIds(layout)) {
       this.#counts.bases++
-      await this.#twice('base', id, layout.base(id), async () => {
+      await this.#asOne('base', id, layout.base(id), async () => {
         const record = readBase(layout, id)
         if (record !== null) await driver.checkBase?.(id, record.rootfsDigest)
       })
@@ -138,7 +134,7 @@ class Check {
     const directories = namesIn(layout.bundles)
     for (const id of listBundleIds(layout)) {
       this.#counts.bundles++
-      await this.#twice('bundle', id, layout.record(id), async () => {
+      await this.#asOne('bundle', id, layout.record(id), async () => {
         const altered = alteredFile(layout, id)
         if (altered !== null) this.#problem('bundle-altered', 'bundle', id, altered)
       })
@@ -146,15 +142,16 @@ class Check {
     for (const name of directories) if (await this.#isOrphan(name)) this.#orphan(name)
   }
 
-  /** Whether a directory has no record, and nobody is at work on it who would make one or remove it. */
+  /**
+   * Whether a directory has no record, and nobody is at work on it who would make one or remove it. Who begins in between
+   * still has the lock at the second look, or has removed the directory.
+   */
   async #isOrphan(name: string): Promise<boolean> {
     const { layout, locks } = this.#store
-    for (let look = 0; look < 2; look++) {
-      const isHeld = (await locks.holders()).some((held) => held.name === `bundle/${name}`)
-      if (isHeld || existsSync(layout.record(name as BundleId))) return false
-      if (lstatSync(layout.bundle(name as BundleId), { throwIfNoEntry: false }) === undefined) return false
-    }
-    return true
+    const isHeld = async () => (await locks.holders()).some((held) => held.name === `bundle/${name}`)
+    const before = birthOf(layout.bundle(name as BundleId))
+    if (before === null || (await isHeld()) || existsSync(layout.record(name as BundleId))) return false
+    return !(await isHeld()) && birthOf(layout.bundle(name as BundleId)) === before
   }
 
   #orphan(name: string): void {
@@ -164,23 +161,24 @@ class Check {
   }
 
   /**
-   * Verifies something, and once more when that fails: others may have removed it, or what it needs, in the middle. What is
-   * gone is no problem.
+   * Verifies something that others may remove and make again in the middle: what is wrong counts when the same was there
+   * before and after.
    *
    * @param record that is there for as long as it is
    */
-  async #twice(what: string, name: string, record: string, verify: () => Promise<void>): Promise<void> {
-    try {
-      return await verify()
-    } catch (error) {
-      this.#refuseToGoOn(error, what, name)
-    }
-    try {
-      await verify()
-    } catch (error) {
-      const failure = this.#refuseToGoOn(error, what, name)
-      if (lstatSync(record, { throwIfNoEntry: false }) !== undefined)
-        this.#problem(failure.code, what, name, failure.message)
+  async #asOne(what: string, name: string, record: string, verify: () => Promise<void>): Promise<void> {
+    for (let look = 1; ; look++) {
+      const before = birthOf(record)
+      if (before === null) return
+      try {
+        return await verify()
+      } catch (error) {
+        const failure = this.#refuseToGoOn(error, what, name)
+        const after = birthOf(record)
+        if (after === null) return
+        if (after === before || look === MAX_LOOKS)
+          return this.#problem(failure.code, what, name, failure.message)
+      }
     }
   }
 
@@ -219,6 +217,12 @@ class Check {
   #problem(code: string, what: string, name: string, message: string): void {
     this.#problems.push({ code, what, name, message, repaired: false })
   }
+}
+
+/** Another file or directory of the same name has another one; null when there is none. */
+function birthOf(path: string): string | null {
+  const stat = statOf(path)
+  return stat === null ? null : `${stat.ino}:${stat.birthtimeNs}`
 }
 
 /** What is wrong with a bundle that has a record; null when nothing is. */

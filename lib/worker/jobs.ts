@@ -122,6 +122,8 @@ function verifyObjects({ objects, prefix }: VerifyObjectsJob, context: JobContex
     try {
       bytes += verifyObject(reader.path(name), name as VerityDigest)
     } catch (error) {
+      // Clean took it away.
+      if (isErrno(error, 'ENOENT')) continue
       // One damaged or unreadable object never stops the check of the rest.
       if (!isGrootError(error) && !isErrno(error)) throw error
       const code = isGrootError(error) ? error.code : 'object-damaged'
