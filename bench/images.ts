@@ -2,15 +2,11 @@
  * The images of an OCI layout, as far as measuring needs them: names, layers and their sizes. Nothing is verified.
  */
 import { readFileSync } from 'node:fs'
-import type { DiffId } from '../lib/digest.js'
-import { chainIds } from '../lib/image/chain-id.js'
 
 export interface BenchImage {
   readonly name: string
   /** Blobs of the layers, base first. */
   readonly layers: readonly { readonly path: string; readonly bytes: number; readonly mediaType: string }[]
-  /** Of all its layers: what containerd calls the snapshot that it unpacks the image to. */
-  readonly chainId: string
 }
 
 interface Descriptor {
@@ -38,19 +34,13 @@ export function readImage(layout: string, name: string): BenchImage {
     ({ annotations }) => annotations?.['org.opencontainers.image.ref.name'] === name,
   )
   if (found === undefined) throw new Error(`There is no image "${name}" in ${layout}`)
-  const manifest = readJson(blobPath(layout, found.digest)) as {
-    readonly layers: readonly Descriptor[]
-    readonly config: Descriptor
-  }
-  const config = readJson(blobPath(layout, manifest.config.digest)) as {
-    readonly rootfs: { readonly diff_ids: readonly DiffId[] }
-  }
+  const manifest = readJson(blobPath(layout, found.digest)) as { readonly layers: readonly Descriptor[] }
   const layers = manifest.layers.map(({ digest, size, mediaType }) => ({
     path: blobPath(layout, digest),
     bytes: size,
     mediaType,
   }))
-  return { name, layers, chainId: chainIds(config.rootfs.diff_ids).at(-1)! }
+  return { name, layers }
 }
 
 function blobPath(layout: string, digest: string): string {

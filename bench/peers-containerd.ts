@@ -7,6 +7,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'nod
 import { setTimeout } from 'node:timers/promises'
 import {
   hasProgram,
+  inTurn,
   type PeerImage,
   type Places,
   prefix,
@@ -120,17 +121,16 @@ class Containerd implements Tool {
     return `${this.#pull} ${image.reference} && ${this.createAgain(image, id)}`
   }
 
-  /** ctr prints the mounts that make a snapshot a root filesystem. */
+  /** Not `snapshots prepare` with the mounts that it prints: many layers are more than mount(8) can be told. */
   createAgain(image: PeerImage, id: string): string {
     const target = `${this.#mounts}/${id}`
-    const snapshots = `${this.#ctr} snapshots --snapshotter ${this.#snapshotter}`
-    return `mkdir ${target} && mounts=$(${snapshots} prepare --target ${target} ${id} ${image.chainId}) && eval "$mounts"`
+    return `mkdir ${target} && ${this.#ctr} images mount --rw --snapshotter ${this.#snapshotter} ${image.reference} ${target}`
   }
 
   remove(...ids: string[]): string {
-    const targets = ids.map((id) => `${this.#mounts}/${id}`).join(' ')
-    const rm = `${this.#ctr} snapshots --snapshotter ${this.#snapshotter} rm`
-    return `umount ${targets} && rmdir ${targets} && ${rm} ${ids.join(' ')}`
+    const unmount = `${this.#ctr} images unmount --rm --snapshotter ${this.#snapshotter}`
+    const targets = ids.map((id) => `${this.#mounts}/${id}`)
+    return inTurn(targets.map((target) => `${unmount} ${target} && rmdir ${target}`))
   }
 
   removeImage(image: PeerImage): string {

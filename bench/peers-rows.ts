@@ -4,7 +4,6 @@
  */
 
 import { diskUse } from './filesystem.js'
-import { readImage } from './images.js'
 import { measure } from './measure.js'
 import type { Results } from './peers-results.js'
 import { inTurn, type PeerImage, type Places, type Tool } from './peers-tools.js'
@@ -35,9 +34,9 @@ const BATCH = 50
 const COPIES = 20
 
 /** For the registry an image of the layout called NAME-NN is NAME:NN. */
-export function peerImage({ layout, registry }: Places, name: string): PeerImage {
+export function peerImage({ registry }: Places, name: string): PeerImage {
   const [, repository = name, tag = 'latest'] = /^(.+)-(\d+)$/.exec(name) ?? []
-  return { name, reference: `${registry}/${repository}:${tag}`, chainId: readImage(layout, name).chainId }
+  return { name, reference: `${registry}/${repository}:${tag}` }
 }
 
 /** Whether a tool can do at all what will be measured: one root filesystem, made and taken away. */

@@ -20,7 +20,6 @@ export interface PeerImage {
   readonly name: string
   /** HOST:PORT/REPOSITORY:TAG. */
   readonly reference: string
-  readonly chainId: string
 }
 
 /** Scripts are those of sh, and run by `command`. */

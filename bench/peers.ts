@@ -175,7 +175,8 @@ async function attempt(
   } catch (error) {
     signal.throwIfAborted()
     const message = error instanceof Error ? error.message : String(error)
-    const reason = message.split('\n').slice(-6).join(' ').trim()
+    // The end of what it said; the script before is long.
+    const reason = message.trim().split('\n').slice(-3).join(' ').slice(-400)
     results.leftOut.push({ tool, what, reason })
     say(`left out: ${tool}, ${what}: ${reason}`)
     return false

@@ -109,7 +109,7 @@ function notesOf(document: PeersDocument): string {
   const versions = [...new Set(tools.map(({ version }) => version))].join('; ')
   return `Measured ${when.slice(0, 10)}, medians of ${rounds} interleaved rounds; a ratio below 1 is groot ahead. Images come from a registry on the loopback into an empty storage.
 Peers do not sync: when they end, what they made would not survive a power cut. groot waits for the disk unless told not to. So groot is compared with the fastest peer and a \`sync -f\` of its
-storage after it, which is part of the figure, and \`groot --no-sync\` with the fastest peer as it is.
+storage after it, which is part of the figure, and \`groot --no-sync\` with the fastest peer as it is. containerd's commands talk to a daemon that runs already.
 
 ${where}.
 ${versions}.`
