@@ -223,4 +223,9 @@ function print(points: readonly GrowthPoint[]): void {
   )
 }
 
-await main()
+try {
+  await main()
+} catch (error) {
+  console.error(`bench: ${error instanceof Error ? error.message : String(error)}`)
+  process.exitCode = 1
+}

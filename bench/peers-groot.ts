@@ -1,11 +1,12 @@
 /**
  * What only groot has: creates and deletes by library, what its mounts cost those who read, and memory.
  */
-import { execFileSync } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { randomBytes, randomInt } from 'node:crypto'
-import { closeSync, mkdirSync, openSync, readSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readSync, writeFileSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { initStore, openStore } from '../lib/index.js'
 import { removeTree } from '../lib/linux/remove-tree.js'
 import { unmountBelow } from './filesystem.js'
@@ -23,47 +24,64 @@ const MiB = 1024 ** 2
 const RANDOM_FILE_BYTES = 256 * MiB
 const RANDOM_READ_BYTES = 4096
 const RANDOM_MS = 2000
+const GROOT = 'groot'
+const PLAIN = 'a plain directory'
 
-/** Times and memory of bundles, both with and without syncs. */
+/** Times and memory of bundles; times both with and without syncs. */
 export async function measureLibrary(bench: Bench, name: string): Promise<void> {
   for (const tool of ['groot', 'groot --no-sync']) {
-    await inStore(
-      bench,
-      tool !== 'groot',
-      async (path, image) => {
-        if (bench.parts.has('library')) measureTimes(bench, name, tool, path, image)
-        if (bench.parts.has('memory') && tool === 'groot') {
-          const { process, kernel } = call<LibraryMemory>('memory', path, image, BUNDLES)
-          bench.results.value(`memory of ${BUNDLES} bundles, each, process`, name, tool, 'bytes', process)
-          bench.results.value(`memory of ${BUNDLES} bundles, each, kernel`, name, tool, 'bytes', kernel)
-        }
-      },
-      name,
-    )
+    await inStore(bench, name, tool !== 'groot', async (path, image) => {
+      if (bench.parts.has('library')) await measureTimes(bench, name, tool, path, image)
+      if (bench.parts.has('memory') && tool === 'groot') await measureMemory(bench, name, path, image)
+    })
   }
 }
 
-function measureTimes({ results }: Bench, name: string, tool: string, path: string, image: string): void {
-  const times = call<LibraryTimes>('times', path, image, CREATES)
+async function measureTimes(
+  { results, signal }: Bench,
+  name: string,
+  tool: string,
+  path: string,
+  image: string,
+): Promise<void> {
+  const times = await call<LibraryTimes>(signal, 'times', path, image, CREATES)
   results.value('warm create by library, p50', name, tool, 'ms', times.createP50)
   results.value('warm create by library, p99', name, tool, 'ms', times.createP99)
   results.value('delete by library, p50', name, tool, 'ms', times.deleteP50)
   results.value('delete by library, p99', name, tool, 'ms', times.deleteP99)
-  const { createsPerSecond } = call<LibraryAtOnce>('at-once', path, image, AT_ONCE)
+  const { createsPerSecond } = await call<LibraryAtOnce>(signal, 'at-once', path, image, AT_ONCE)
   results.value(`${AT_ONCE} creates at once by library`, name, tool, '1/s', createsPerSecond)
 }
 
-function call<T>(work: string, path: string, image: string, count: number): T {
+async function measureMemory(
+  { results, signal }: Bench,
+  name: string,
+  path: string,
+  image: string,
+): Promise<void> {
+  const memory = await call<LibraryMemory>(signal, 'memory', path, image, BUNDLES)
+  results.value(`memory of ${BUNDLES} bundles, each, process`, name, 'groot', 'bytes', memory.process)
+  results.value(`memory of ${BUNDLES} bundles, each, kernel`, name, 'groot', 'bytes', memory.kernel)
+}
+
+async function call<T>(
+  signal: AbortSignal,
+  work: string,
+  path: string,
+  image: string,
+  count: number,
+): Promise<T> {
   const args = ['--expose-gc', PROGRAM, work, path, image, String(count)]
-  return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8' })) as T
+  const { stdout } = await promisify(execFile)(process.execPath, args, { signal })
+  return JSON.parse(stdout) as T
 }
 
 /** A store that has the image. */
 async function inStore(
   { places, signal }: Bench,
+  name: string,
   noSync: boolean,
   work: (path: string, image: string) => Promise<void> | void,
-  name: string,
 ): Promise<void> {
   signal.throwIfAborted()
   const path = `${places.place}/library`
@@ -86,40 +104,35 @@ export async function measureReads(bench: Bench, name: string): Promise<void> {
   const directory = `${bench.places.place}/read`
   mkdirSync(directory)
   try {
-    await inStore(
-      bench,
-      false,
-      async (path, image) => {
-        await using store = await openStore({ path })
-        const { rootfs } = await store.create({ image, id: 'read' })
-        runNow(script(null, `cp -a ${rootfs} ${directory}/plain`))
-        for (const [tool, root] of [
-          ['groot', rootfs],
-          ['a plain directory', `${directory}/plain`],
-        ] as const) {
-          dropCaches()
-          const all = script(null, `find ${root} -type f -exec cat {} + >/dev/null`)
-          bench.results.time(
-            'find and read all',
-            name,
-            tool,
-            await measure(all, bench.places.place, bench.signal),
-          )
-        }
-        const tar = writeBigFile(directory)
-        const big = await store.create({ image: tar, id: 'big' })
-        for (const [tool, root] of [
-          ['groot', big.rootfs],
-          ['a plain directory', `${directory}/big`],
-        ] as const) {
-          dropCaches()
-          bench.results.value('random reads of 4 KiB', '256 MiB', tool, '1/s', randomReads(`${root}/file`))
-        }
-      },
-      name,
-    )
+    await inStore(bench, name, false, async (path, image) => {
+      await using store = await openStore({ path })
+      const { rootfs } = await store.create({ image, id: 'read' })
+      runNow(script(null, `cp -a ${rootfs} ${directory}/plain`))
+      await readAll(bench, name, { [GROOT]: rootfs, [PLAIN]: `${directory}/plain` })
+      const big = await store.create({ image: writeBigFile(directory), id: 'big' })
+      readAtRandom(bench, { [GROOT]: big.rootfs, [PLAIN]: `${directory}/big` })
+    })
   } finally {
     removeTree(directory)
+  }
+}
+
+async function readAll(
+  { places, results, signal }: Bench,
+  name: string,
+  roots: Readonly<Record<string, string>>,
+) {
+  for (const [tool, root] of Object.entries(roots)) {
+    dropCaches()
+    const all = script(null, `find ${root} -type f -exec cat {} + >/dev/null`)
+    results.time('find and read all', name, tool, await measure(all, places.place, signal))
+  }
+}
+
+function readAtRandom({ results }: Bench, roots: Readonly<Record<string, string>>): void {
+  for (const [tool, root] of Object.entries(roots)) {
+    dropCaches()
+    results.value('random reads of 4 KiB', '256 MiB', tool, '1/s', randomReads(`${root}/file`))
   }
 }
 
@@ -130,7 +143,6 @@ function writeBigFile(directory: string): string {
   for (let written = 0; written < RANDOM_FILE_BYTES; written += MiB) writeSync(fd, randomBytes(MiB))
   closeSync(fd)
   const tar = `${directory}/big.tar`
-  rmSync(tar, { force: true })
   execFileSync('tar', ['-C', `${directory}/big`, '-cf', tar, 'file'])
   return tar
 }

@@ -43,6 +43,7 @@ export interface LeftOut {
 export interface PeersDocument {
   /** RFC 3339 */
   readonly when: string
+  /** Whole ones. */
   readonly rounds: number
   readonly machine: {
     readonly processor: string

@@ -2,7 +2,6 @@
  * What is measured of each tool: what a round does with it for one image, and for series of images. Before each, its storage
  * is made new; afterwards nothing of it is left.
  */
-
 import { diskUse } from './filesystem.js'
 import { measure } from './measure.js'
 import type { Results } from './peers-results.js'

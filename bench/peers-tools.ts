@@ -4,15 +4,12 @@
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { dirname, join } from 'node:path'
 import { removeTree } from '../lib/linux/remove-tree.js'
 import { findTool } from '../test/images/tools.js'
 import { unmountBelow } from './filesystem.js'
 import type { Command } from './measure.js'
-
-const DIST = resolve(dirname(fileURLToPath(import.meta.url)), '..')
-export const MAIN = join(DIST, 'cli/main.js')
+import { MAIN } from './rows.js'
 
 /** An image as the tools are given it. */
 export interface PeerImage {
@@ -131,7 +128,9 @@ export function grootTools(places: Places): Tool[] {
 
 function grootTool({ place, registry }: Places, name: string, init: readonly string[], about: string): Tool {
   const store = `${place}/${name.replaceAll(' ', '')}`
-  const packageJson = JSON.parse(readFileSync(join(DIST, '../package.json'), 'utf8')) as { version: string }
+  const packageJson = JSON.parse(readFileSync(join(dirname(MAIN), '../../package.json'), 'utf8')) as {
+    version: string
+  }
   const groot = `${process.execPath} ${MAIN} --store ${store}`
   const create = `${groot} create --insecure-registry ${registry}`
   const command = (text: string) => script(null, text, { GROOT_STORE: '', GROOT_DRIVER: '' })

@@ -69,16 +69,18 @@ async function main(options: Options, signal: AbortSignal): Promise<void> {
   }
   const bench: Bench = { places, results, parts: options.parts, signal }
   const tools = await toolsThatWork(bench, findTools(options, places, undo), options.images[0]!)
+  let whole = 0
   try {
     for (let round = 1; round <= options.rounds; round++) {
       say(`round ${round} of ${options.rounds}`)
       await measureRound(bench, rotated(tools, round - 1), options.images)
+      whole = round
     }
   } finally {
     // Also when it is interrupted: what was measured may have taken an hour.
-    write(options, documentOf(options, tools, results))
+    write(options, documentOf(whole, tools, results))
   }
-  const document = documentOf(options, tools, results)
+  const document = documentOf(whole, tools, results)
   console.log(peersTables(document))
   for (const { name, version, about } of tools) console.log(`\n* ${name}: ${about} (${version})`)
   for (const { tool, what, reason } of results.leftOut) console.log(`\nLeft out: ${tool}, ${what}: ${reason}`)
@@ -139,7 +141,7 @@ async function measureRound(bench: Bench, tools: readonly Tool[], images: readon
     say('near-copies')
     for (const tool of tools) await attempt(bench, tool.name, 'near-copies', () => measureCopies(bench, tool))
   }
-  if (!tools.some(({ isGroot }) => isGroot)) return
+  if (!tools.some(({ isGroot }) => isGroot) || !has('library', 'memory', 'read')) return
   say('by library')
   if (has('library', 'memory')) await attempt(bench, 'groot', 'library', () => measureLibrary(bench, usual))
   if (has('read')) await attempt(bench, 'groot', 'reads', () => measureReads(bench, usual))
@@ -189,7 +191,7 @@ function rotated<T>(list: readonly T[], by: number): T[] {
   return [...list.slice(at), ...list.slice(0, at)]
 }
 
-function documentOf({ rounds }: Options, tools: readonly Tool[], results: Results): PeersDocument {
+function documentOf(rounds: number, tools: readonly Tool[], results: Results): PeersDocument {
   return {
     when: new Date().toISOString(),
     rounds,

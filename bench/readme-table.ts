@@ -127,11 +127,12 @@ function missing(what: string): Error {
   )
 }
 
+/** The marks are lines of their own; a page may speak of them elsewhere. */
 function replaceFigures(page: string, path: string, figures: string): string {
-  const [begin, end] = [page.indexOf(BEGIN), page.indexOf(END)]
-  if (begin < 0 || end < begin)
+  const marked = new RegExp(`^${BEGIN}$[^]*?^${END}$`, 'm')
+  if (!marked.test(page))
     throw new Error(`Cannot put figures into "${path}": it has no line "${BEGIN}" with a line "${END}" below`)
-  return `${page.slice(0, begin)}${BEGIN}\n${figures}\n${page.slice(end)}`
+  return page.replace(marked, () => `${BEGIN}\n${figures}\n${END}`)
 }
 
 const [figuresPath, pagePath] = process.argv.slice(2)
