@@ -5,17 +5,14 @@
  * errors. Digests and the tar inside are not looked at here. Nothing is limited in length, because the consumer pulls:
  * of a bomb there is never more in memory than a few chunks.
  */
-import { createGunzip } from 'node:zlib'
 import { ImageError } from '../errors.js'
-import { throughZlib } from './zlib-stream.js'
+import { gunzip } from './gzip.js'
 import { unzstd } from './zstd.js'
 
 export type Compression = 'none' | 'gzip' | 'zstd'
 
 /** Bytes that detectCompression wants to see; a shorter head is the whole stream. */
 export const COMPRESSION_HEAD_BYTES = 4
-
-const OUTPUT_BYTES = 1024 * 1024 // zlib's default of 16 KiB halves the throughput
 
 /**
  * Tells a compression by its magic bytes (RFC 1952 2.3.1, RFC 8878 3.1.1 and 3.1.2). What is neither is `none`.
@@ -68,7 +65,7 @@ function decompressAs(
     case 'none':
       return chunks
     case 'gzip':
-      return throughZlib('gzip', createGunzip({ chunkSize: OUTPUT_BYTES }), chunks)
+      return gunzip(chunks)
     case 'zstd':
       return unzstd(chunks)
   }

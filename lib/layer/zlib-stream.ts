@@ -104,13 +104,24 @@ function streamError(compression: string, error: unknown, bytes: number): ImageE
   const { code, message } = error as { code?: unknown; message?: unknown }
   // zlib's own words are short and exact ("incorrect data check"); a cut stream is the one that people meet.
   const reason = code === 'Z_BUF_ERROR' ? 'it is cut' : String(message)
+  return compressionInvalid(compression, reason, bytes, error)
+}
+
+/** What is wrong with a stream. @param bytes of it that were read */
+export function compressionInvalid(
+  compression: string,
+  reason: string,
+  bytes: number,
+  cause?: unknown,
+): ImageError {
   return new ImageError('compression-invalid', `Cannot decompress the tar: ${reason} (${compression})`, {
     facts: { compression, reason, bytes },
-    cause: error,
+    cause,
   })
 }
 
-function trailing(compression: string, used: number): ImageError {
+/** @param used bytes before those that do not belong to it */
+export function trailing(compression: string, used: number): ImageError {
   const reason = `bytes that are not ${compression} follow at offset ${used}`
   return new ImageError('compression-invalid', `Cannot decompress the tar: ${reason}`, {
     facts: { compression, reason, bytes: used },
