@@ -38,6 +38,11 @@ export class TreeImage {
     return this.#digest
   }
 
+  /** Works the image out now. @throws {ImageError} as chunks do */
+  plan(): void {
+    this.#plan()
+  }
+
   #plan(): PlannedImage {
     this.#planned ??= planComposefs(composefsFromTree(this.#tree))
     return this.#planned

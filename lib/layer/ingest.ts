@@ -48,6 +48,8 @@ export interface IngestRequest {
 export interface IngestHooks {
   /** Bytes of the blob read so far, now and then. */
   progress(bytes: number): void
+  /** The layer is verified and its record whole, in its staging directory; contents are not published yet. */
+  recorded(): void
   /** Puts the staged record where clean sees it, under the gc lock. @returns the generation then */
   announce(): Promise<string>
 }
@@ -93,6 +95,7 @@ export async function ingestLayer(
     const found = diff.digest('hex')
     if (found !== encodedOf(request.diffId)) throw wrongDiffId(request, found)
     ingest.end()
+    hooks.recorded()
     // One sync for all new objects and the record; an fsync each costs a thousand times as much.
     syncFilesystem(fd)
     if (!(await publish(request, objects, generation, hooks))) return null

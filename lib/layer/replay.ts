@@ -4,13 +4,14 @@
  * The same reader and policy see the same bytes as at ingest, so there is one way from a tar to a tree.
  */
 import { IntegrityError } from '../errors.js'
+import type { Work } from '../linux/slices.js'
 import type { LayerChange } from '../tree/change.js'
 import { type Content, NO_CONTENT } from '../tree/model.js'
 import type { TarEntry } from './entry.js'
 import type { LayerLimits } from './limits.js'
 import { applyPolicy, type DroppedXattr } from './policy.js'
 import { TarReader, type TarSink } from './read-tar.js'
-import { type RecordVisitor, readRecord } from './record.js'
+import { type RecordVisitor, readRecord, scanRecord } from './record.js'
 
 /**
  * The changes of a recorded layer, in order.
@@ -23,15 +24,36 @@ export function replayLayer(
   onDropped?: (dropped: DroppedXattr) => void,
 ): LayerChange[] {
   const changes: LayerChange[] = []
-  visitLayer(path, limits, {
+  visitLayer(path, limits, collector(changes, limits, onDropped))
+  return changes
+}
+
+/** The same as work that may be interrupted. Of a damaged record it says what comes up first, which may be anything. */
+export function* replayInSteps(
+  path: string,
+  limits: LayerLimits,
+  onDropped?: (dropped: DroppedXattr) => void,
+): Work<LayerChange[]> {
+  const changes: LayerChange[] = []
+  const replay = new Replay(path, limits, collector(changes, limits, onDropped))
+  yield* scanRecord(path, replay)
+  replay.end()
+  return changes
+}
+
+function collector(
+  changes: LayerChange[],
+  limits: LayerLimits,
+  onDropped: ((dropped: DroppedXattr) => void) | undefined,
+): LayerVisitor {
+  return {
     raw: () => {},
     entry: (entry, content) => {
       const change = applyPolicy(entry, content, limits, onDropped)
       if (change !== null) changes.push(change)
     },
     stored: () => {},
-  })
-  return changes
+  }
 }
 
 /** Receives a recorded layer, in the order of its tar. */

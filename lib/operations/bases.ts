@@ -22,7 +22,8 @@ import { findInode } from '../tree/find.js'
 import { mapOwners } from '../tree/map-owners.js'
 import type { Tree } from '../tree/model.js'
 import { treeBytes } from '../tree/size.js'
-import { mergeImage } from './layers.js'
+import type { MergedImage } from './early-merge.js'
+import { mergeImage, tellOfMerge } from './layers.js'
 import { nearBase } from './near-base.js'
 import type { OpenedStore } from './opened-store.js'
 
@@ -33,6 +34,8 @@ export interface BaseContext {
   readonly locking: LockRequest
   /** Null for owners as the image has them. */
   readonly mapping: IdMapping | null
+  /** The image's tree, where it was merged already. */
+  readonly merged?: MergedImage | null
 }
 
 export interface ReadyBase {
@@ -58,8 +61,9 @@ export async function ensureBase(
   context: BaseContext,
 ): Promise<ReadyBase> {
   const { mapping } = context
-  const tree = once(() => mergeImage(store, layers, context.limits, context.events))
-  const trees = { image: tree, rootfs: once(() => mapped(tree(), mapping)) }
+  const own = once(() => ownImage(store, layers, context))
+  const tree = () => own().tree
+  const trees = { own, image: tree, rootfs: once(() => mapped(tree(), mapping)) }
   const id = baseIdOf(layers, mapping)
   const known = knownBase(store, id, context.events)
   if (known !== null) return readyBase(known, trees)
@@ -71,8 +75,25 @@ export async function ensureBase(
 
 /** A tree as the image has it, and as a rootfs has it. */
 interface Trees {
+  readonly own: () => OwnImage
   readonly image: () => Tree
   readonly rootfs: () => Tree
+}
+
+/** The tree as the image has it. */
+type OwnImage = Pick<MergedImage, 'tree' | 'image'>
+
+function ownImage(
+  store: OpenedStore,
+  layers: readonly DiffId[],
+  { limits, events, merged = null }: Pick<BaseContext, 'limits' | 'events' | 'merged'>,
+): OwnImage {
+  if (merged === null) {
+    const tree = mergeImage(store, layers, limits, events)
+    return { tree, image: new TreeImage(tree) }
+  }
+  tellOfMerge(merged.entries, merged.dropped, events)
+  return merged
 }
 
 function mapped(tree: Tree, mapping: IdMapping | null): Tree {
@@ -104,11 +125,11 @@ function recordVolumes(config: ImageConfig | null, tree: Tree): Map<string, stri
 export function digestOfLayers(
   store: OpenedStore,
   layers: readonly DiffId[],
-  context: Pick<BaseContext, 'limits' | 'events'>,
+  context: Pick<BaseContext, 'limits' | 'events' | 'merged'>,
 ): VerityDigest {
   const known = knownDigest(store, baseIdOf(layers), context.events)
   if (known !== null) return known
-  return new TreeImage(mergeImage(store, layers, context.limits, context.events)).digest()
+  return ownImage(store, layers, context).image.digest()
 }
 
 /** The digest of the image's own tree, by the record of any base of its layers: all have it, whatever their mapping. */
@@ -149,7 +170,7 @@ async function makeBase(
   const id = baseIdOf(layers, mapping)
   const own = trees.image()
   const tree = trees.rootfs()
-  const image = new TreeImage(tree)
+  const image = mapping === null ? trees.own().image : new TreeImage(tree)
   const volumes = recordVolumes(config, own)
   const accounts = { passwd: accountFile(own, 'passwd'), group: accountFile(own, 'group') }
   let bytes = 0
@@ -168,7 +189,7 @@ async function makeBase(
     format: 1,
     id,
     createdAt: new Date().toISOString(),
-    digest: mapping === null ? rootfsDigest : ownDigest(store, layers, own, events),
+    digest: mapping === null ? rootfsDigest : ownDigest(store, layers, trees.own().image, events),
     rootfsDigest,
     mapping,
     layers,
@@ -187,10 +208,10 @@ async function makeBase(
 function ownDigest(
   store: OpenedStore,
   layers: readonly DiffId[],
-  tree: Tree,
+  image: TreeImage,
   events: EventSink,
 ): VerityDigest {
-  return knownDigest(store, baseIdOf(layers), events) ?? new TreeImage(tree).digest()
+  return knownDigest(store, baseIdOf(layers), events) ?? image.digest()
 }
 
 const MAX_ACCOUNT_FILE_BYTES = 1024 * 1024

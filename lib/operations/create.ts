@@ -57,9 +57,9 @@ export async function createBundle(store: OpenedStore, request: CreateRequest): 
   await cleanFirst(store, request)
 
   await using lease = await Lease.take(store.layout, store.locks, plan.locking)
-  const { image, layers } = await fetchWithin(store, request, plan, lease)
+  const { image, layers, merged } = await fetchWithin(store, request, plan, lease)
   throwIfAborted(plan.signal)
-  const base = await ensureBase(store, layers, image.config, plan)
+  const base = await ensureBase(store, layers, image.config, { ...plan, merged })
   checkExpected(plan.expectedDigest, base, image)
   const recordedLimit = limitOf(plan, image, base)
 

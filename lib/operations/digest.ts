@@ -13,7 +13,7 @@ export async function imageDigest(store: OpenedStore, request: DigestRequest): P
   const plan = planImage(request)
   checkWritable(store.layout.descriptor, store.descriptor)
   await using lease = await Lease.take(store.layout, store.locks, plan.locking)
-  const { image, layers } = await fetchImage(store, request, plan, lease)
+  const { image, layers, merged } = await fetchImage(store, request, plan, lease)
   const { reference, digest } = image
-  return { image: { reference, digest }, digest: digestOfLayers(store, layers, plan) }
+  return { image: { reference, digest }, digest: digestOfLayers(store, layers, { ...plan, merged }) }
 }

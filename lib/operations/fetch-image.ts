@@ -1,6 +1,7 @@
 /**
  * Bringing an image into the store: what create, digest and pull begin with.
  */
+import { existsSync } from 'node:fs'
 import type { DiffId, Digest } from '../digest.js'
 import { isGrootError, NotFoundError } from '../errors.js'
 import type { EventSink } from '../events.js'
@@ -15,6 +16,7 @@ import { cachedImage, keepImage } from '../store/images.js'
 import type { Lease } from '../store/leases.js'
 import type { CallOptions, CreateRequest, PullPolicy } from './api.js'
 import { eventSink, lockRequest, signalOf } from './call.js'
+import { EarlyMerge, type MergedImage } from './early-merge.js'
 import { ingestMissingLayers } from './layers.js'
 import type { OpenedStore } from './opened-store.js'
 import { type RegistryOptions, registryHosts } from './registry-hosts.js'
@@ -54,6 +56,8 @@ export function planImage(request: ImageRequest): ImagePlan {
 export interface FetchedImage {
   readonly image: ResolvedImage
   readonly layers: readonly DiffId[]
+  /** Merged while the layers came; null when that was not needed, or did not work. */
+  readonly merged: MergedImage | null
 }
 
 /**
@@ -89,10 +93,15 @@ export async function fetchImage(
     base,
   })
   keepImage(store.layout, image, plan.platform)
-  await store.layers.ensure(base, () =>
-    ingestMissingLayers(store, image, { ...plan, lease, source: async () => source }),
-  )
-  return { image, layers }
+  let merged: MergedImage | null = null
+  await store.layers.ensure(base, async () => {
+    const context = { ...plan, lease, source: async () => source }
+    if (existsSync(store.layout.base(base))) return await ingestMissingLayers(store, image, context)
+    using early = new EarlyMerge(layers, plan.limits, plan.signal)
+    await ingestMissingLayers(store, image, { ...context, early })
+    merged = await early.result()
+  })
+  return { image, layers, merged }
 }
 
 /**

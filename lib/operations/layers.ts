@@ -18,6 +18,7 @@ import { announcedPath, announceRecord, stagedRecord } from '../store/publishing
 import { Merger } from '../tree/merge.js'
 import type { Tree } from '../tree/model.js'
 import { withAnyListeners } from './call.js'
+import type { EarlyMerge } from './early-merge.js'
 import type { OpenedStore } from './opened-store.js'
 
 export interface IngestContext {
@@ -26,6 +27,8 @@ export interface IngestContext {
   readonly events: EventSink
   readonly signal: AbortSignal
   readonly locking: LockRequest
+  /** Told of each layer when it is known or read. */
+  readonly early?: EarlyMerge
   /** Opened when the first missing layer needs it: a cached image needs no source. */
   source(): Promise<ImageSource>
 }
@@ -72,6 +75,12 @@ export function mergeImage(
   diffIds.forEach((diffId, number) => {
     merger.apply(replayLayer(store.layout.layer(diffId), limits, onDropped), number)
   })
+  tellOfMerge(merger.entries, dropped, events)
+  return { root: merger.root }
+}
+
+/** Says what came of a merge. @param dropped files by the extended attribute that was not taken over from them */
+export function tellOfMerge(entries: number, dropped: ReadonlyMap<string, number>, events: EventSink): void {
   for (const [name, count] of dropped) {
     events({
       kind: 'warning',
@@ -80,8 +89,7 @@ export function mergeImage(
       facts: { name, count },
     })
   }
-  events({ kind: 'tree-merged', entries: merger.entries })
-  return { root: merger.root }
+  events({ kind: 'tree-merged', entries })
 }
 
 async function ingestIfMissing(store: OpenedStore, layer: ImageLayer, context: IngestContext): Promise<void> {
@@ -96,6 +104,7 @@ async function ingestIfMissing(store: OpenedStore, layer: ImageLayer, context: I
       return await ingest(store, layer, record, { ...context, signal })
     }
   }
+  context.early?.known(diffId, record)
   context.events({ kind: 'layer-known', diffId })
 }
 
@@ -192,9 +201,12 @@ async function readBlob(
       signal: context.signal,
       onProgress: (bytes) => context.events({ kind: 'layer-progress', diffId, bytes, of: descriptor.size }),
       // Who has the gc lock never waits for another, so it may be taken while the layer's is held.
+      onRecorded: () => context.early?.recorded(diffId, stagedRecord(staging)),
       announce: async () => {
         await using _gc = await store.locks.gc(context.locking)
-        return announceRecord(layout, stagedRecord(staging), announced)
+        const generation = announceRecord(layout, stagedRecord(staging), announced)
+        context.early?.announced(diffId)
+        return generation
       },
       onStreamOver: () => over.abort(),
       ...(blob.kind === 'stream' ? { stream: blob.chunks } : {}),

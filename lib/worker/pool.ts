@@ -18,6 +18,7 @@ export type ToThread =
 export type ToPool =
   | { readonly kind: 'progress'; readonly bytes: number }
   | { readonly kind: 'consumed'; readonly bytes: number }
+  | { readonly kind: 'recorded' }
   | { readonly kind: 'announce' }
   | { readonly kind: 'done'; readonly result: JobResults[Job['kind']] }
   | { readonly kind: 'failed'; readonly error: WireError }
@@ -27,6 +28,8 @@ export interface RunOptions {
   readonly onProgress?: (bytes: number) => void
   /** The blob, for jobs that take a stream. */
   readonly stream?: AsyncIterable<Uint8Array>
+  /** Told that the record of an ingest is whole, before it is announced. */
+  readonly onRecorded?: () => void
   /** Carries out `announce` of an ingest; must end when the signal fires. */
   readonly announce?: () => Promise<string>
   /** Called when the job is over, so that a stream that is being waited for ends. */
@@ -184,6 +187,8 @@ class Run {
           case 'consumed':
             this.#unread -= message.bytes
             return this.#wakePump?.()
+          case 'recorded':
+            return this.#options.onRecorded?.()
           case 'announce':
             return void this.#announce()
           case 'done':

@@ -18,6 +18,7 @@ import { verityDigest } from '../../../lib/composefs/verity.js'
 import { type DiffId, sha256, type VerityDigest } from '../../../lib/digest.js'
 import { type IngestRequest, ingestLayer } from '../../../lib/layer/ingest.js'
 import { DEFAULT_LIMITS } from '../../../lib/layer/limits.js'
+import { readRecord } from '../../../lib/layer/record.js'
 import { replayLayer } from '../../../lib/layer/replay.js'
 import { verifyLayer, verifyObject } from '../../../lib/layer/verify.js'
 import { raiseGeneration, readGeneration } from '../../../lib/store/generation.js'
@@ -63,9 +64,18 @@ async function ingest(
     renameSync(`${request.staging}/record`, request.announced)
     return readGeneration(request.generation)
   }
-  const result = await ingestLayer(request, chunksOf(blob, chunkBytes), { progress: () => {}, announce })
+  const recorded = () => {
+    // Whole, and not public yet.
+    readRecord(`${request.staging}/record`, { raw: () => {}, content: () => {} })
+    expect(existsSync(request.announced)).toBe(false)
+    recordedCount++
+  }
+  const hooks = { progress: () => {}, recorded, announce }
+  const result = await ingestLayer(request, chunksOf(blob, chunkBytes), hooks)
   return { ...result, isRead: result !== null, record: request.record, diffId: request.diffId }
 }
+
+let recordedCount = 0
 
 async function* chunksOf(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
   // One buffer for all chunks: whoever keeps a view of a chunk keeps rubbish.
@@ -163,6 +173,16 @@ describe('an ingest', () => {
       expect(verifyLayer(record, diffId, objects(), DEFAULT_LIMITS)).toBe(tar.length)
     },
   )
+
+  it('says when the record is whole: once, and only of a layer that is what it should be', async () => {
+    const before = recordedCount
+    await expect(ingest(sample().build(), { diffId: sha256(Buffer.from('other')) as DiffId })).rejects.toMatchObject({
+      code: 'diff-id-mismatch',
+    })
+    expect(recordedCount).toBe(before)
+    await ingest(sample().build())
+    expect(recordedCount).toBe(before + 1)
+  })
 
   it('keeps holes of large sparse files as holes', async () => {
     const size = 64 * 1024 * 1024
