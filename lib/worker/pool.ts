@@ -36,6 +36,8 @@ export interface RunOptions {
   readonly onStreamOver?: () => void
 }
 
+const BATCH_BYTES = 256 * 1024
+
 /** Chunks sent and not read yet are at most this many bytes, plus one chunk. */
 const WINDOW_BYTES = 4 * 1024 * 1024
 
@@ -225,10 +227,9 @@ class Run {
   /** Feeds the blob to the thread, never far ahead of it. Its failure reaches the job, which then fails with it. */
   async #pump(stream: AsyncIterable<Uint8Array>): Promise<void> {
     try {
-      for await (const chunk of stream) {
+      for await (const bytes of batches(stream)) {
         if (this.#finished) return
-        this.#unread += chunk.length
-        const bytes = owned(chunk)
+        this.#unread += bytes.length
         this.#send({ kind: 'chunk', bytes }, [bytes.buffer])
         while (this.#unread >= WINDOW_BYTES && !this.#finished && !this.#options.signal.aborted)
           await this.#wait()
@@ -252,6 +253,32 @@ class Run {
   #send(message: ToThread, transfer: ArrayBuffer[] = []): void {
     if (!this.#finished) this.#worker.postMessage(message, transfer)
   }
+}
+
+/**
+ * The stream in pieces that are worth sending, each in memory of its own. A connection gives some 16 KiB at a time, and each
+ * piece costs the thread a turn.
+ */
+async function* batches(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  let batch = new Uint8Array(BATCH_BYTES)
+  let filled = 0
+  for await (const chunk of stream) {
+    if (filled === 0 && chunk.length >= BATCH_BYTES) {
+      yield owned(chunk)
+      continue
+    }
+    for (let at = 0; at < chunk.length; ) {
+      const part = chunk.subarray(at, at + BATCH_BYTES - filled)
+      batch.set(part, filled)
+      at += part.length
+      filled += part.length
+      if (filled < BATCH_BYTES) continue
+      yield batch
+      batch = new Uint8Array(BATCH_BYTES)
+      filled = 0
+    }
+  }
+  if (filled > 0) yield batch.slice(0, filled)
 }
 
 /** The chunk in memory of its own, so that it can be handed over without a copy where it had that already. */
