@@ -94,7 +94,7 @@ export const ERROR_CODES = {
     'system-unsupported',
     'compression-unsupported',
   ],
-  system: ['system-call', 'disk-full', 'name-too-long', 'value-unrepresentable'],
+  system: ['system-call', 'disk-full', 'name-too-long', 'value-unrepresentable', 'module-unreadable'],
   bug: ['bug'],
   aborted: ['aborted'],
 } as const
@@ -336,6 +336,12 @@ export function toGrootError(thrown: unknown, doing = 'Cannot finish the operati
     return new SystemError(code, message, { facts, cause: thrown })
   }
   const text = thrown instanceof Error ? thrown.message : String(thrown)
+  // Node says so whatever kept it from reading a module, also that there are too many open files.
+  const { code } = (thrown ?? {}) as { readonly code?: unknown }
+  if (code === 'MODULE_NOT_FOUND' || code === 'ERR_MODULE_NOT_FOUND') {
+    const facts = { cause: text.split('\n', 1)[0] ?? '' }
+    return new SystemError('module-unreadable', `${doing}: ${facts.cause}`, { facts, cause: thrown })
+  }
   return new BugError(`${doing}: ${text}`, { cause: thrown })
 }
 

@@ -56,8 +56,8 @@ export function writeRecord(path: string, value: unknown): void {
 export function commitRecord(batch: DurableBatch, path: string, value: unknown): void {
   const text = recordText(value)
   const temporary = temporaryPath(path)
-  const fd = batch.write(temporary, text, 0o600)
   try {
+    const fd = batch.write(temporary, text, 0o600)
     claim(fd)
     batch.syncBefore(fd)
     renameSync(temporary, path)

@@ -30,3 +30,16 @@ describe('errors of the system that Node has no name for', () => {
     expect(isErrno(new Error('no'))).toBe(false)
   })
 })
+
+it.each(['MODULE_NOT_FOUND', 'ERR_MODULE_NOT_FOUND'])(
+  '%s is no fault of groot: Node could not read a file',
+  (code) => {
+    const thrown = Object.assign(new Error("Cannot find module 'x'\nRequire stack:\n- /y"), { code })
+    expect(toGrootError(thrown, 'Cannot take lock "gc"')).toMatchObject({
+      code: 'module-unreadable',
+      kind: 'system',
+      message: 'Cannot take lock "gc": Cannot find module \'x\'',
+      facts: { cause: "Cannot find module 'x'" },
+    })
+  },
+)

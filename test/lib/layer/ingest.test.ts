@@ -176,7 +176,9 @@ describe('an ingest', () => {
 
   it('says when the record is whole: once, and only of a layer that is what it should be', async () => {
     const before = recordedCount
-    await expect(ingest(sample().build(), { diffId: sha256(Buffer.from('other')) as DiffId })).rejects.toMatchObject({
+    await expect(
+      ingest(sample().build(), { diffId: sha256(Buffer.from('other')) as DiffId }),
+    ).rejects.toMatchObject({
       code: 'diff-id-mismatch',
     })
     expect(recordedCount).toBe(before)

@@ -106,6 +106,18 @@ describe('records', () => {
     expect(readRecord(join(directory, 'a.json'), parse)).toEqual({ n: 1 })
   })
 
+  it('leave nothing when a batch cannot write them', () => {
+    class BrokenBatch extends DurableBatch {
+      override write(path: string, data: string | Uint8Array, mode: number): number {
+        super.write(path, data, mode)
+        throw new Error('the disk is broken')
+      }
+    }
+    using batch = new BrokenBatch(false)
+    expect(() => commitRecord(batch, join(directory, 'a.json'), { n: 1 })).toThrow('the disk is broken')
+    expect(readdirSync(directory)).toEqual([])
+  })
+
   it.each([
     ['a file', (path: string) => writeFileSync(path, 'half')],
     ['a directory', (path: string) => mkdirSync(path)],
