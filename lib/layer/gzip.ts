@@ -44,6 +44,8 @@ async function* throughIsal(library: Libisal, source: AsyncIterable<Uint8Array>)
       const made = await filling
       if (made.length === 0) return
       filling = filler.fill(outputs[turn % 2 === 0 ? 0 : 1])
+      // What is wrong is told when the consumer comes for it, which may be later.
+      filling.catch(() => {})
       yield made
     }
   } finally {

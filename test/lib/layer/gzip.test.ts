@@ -51,6 +51,23 @@ describe.each(ENGINES)('gzip, by %s', (engine) => {
     for (const chunkBytes of [1, 7, 1 << 20]) expect(await read(named, chunkBytes, engine)).toEqual(TEXT)
   })
 
+  it('is refused also when the consumer is slow: what is wrong waits for them', async () => {
+    const unhandled: unknown[] = []
+    const note = (error: unknown) => unhandled.push(error)
+    process.on('unhandledRejection', note)
+    try {
+      const bytes = gzipSync(randomFillSync(Buffer.alloc(200_000)))
+      const reading = async () => {
+        for await (const _ of gunzip(cut(bytes.subarray(0, 150_000), 50_000), engine))
+          await new Promise((resolve) => setTimeout(resolve, 30))
+      }
+      await expect(reading()).rejects.toMatchObject({ code: 'compression-invalid' })
+    } finally {
+      process.off('unhandledRejection', note)
+    }
+    expect(unhandled).toEqual([])
+  })
+
   it('is refused where a method, a block or a length is wrong', async () => {
     const [method, reserved, length] = [gzipSync(TEXT), gzipSync(TEXT), gzipSync(TEXT)]
     method[2] = 7
