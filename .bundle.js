@@ -20,6 +20,17 @@ const ENTRIES = [
   'drivers/vfs/index',
 ]
 
+/** Packages of plain modules that are read whenever they are needed at all: their files are put together too. */
+const TOGETHER =
+  /^(node-fetch|fetch-blob|formdata-polyfill|data-uri-to-buffer|node-domexception|smol-toml)(\/|$)/
+
+/** What speaks to a registry, and is configured for it. */
+const REGISTRY = /\/lib\/(config|registry|sources\/registry)|\/node_modules\//
+
+/** What the verbs share that orchestrators and people use most. */
+const COMMON =
+  /\/cli\/(create|delete|image-request|list|mapping|registry|stats|store-options|text|values|verb)\.js$/
+
 const SELDOM =
   /\/lib\/(config|registry|testkit|operations\/composefs|operations\/(check|clean|images|login|repair|rmi)|sources\/(dir|docker|oci|registry|tarball)|worker\/scan)/
 
@@ -28,7 +39,7 @@ const SETTINGS = {
   // Of those, some are in the core anyway.
   checks: { ineffectiveDynamicImport: false },
   // Packages, and what package.json gives a name.
-  external: (id) => !/^[./]/.test(id),
+  external: (id) => !/^[./]/.test(id) && !TOGETHER.test(id),
 }
 
 /** Ids of all modules that an entry imports, and itself. */
@@ -58,6 +69,8 @@ await build({
           name: 'core',
           test: (id) => id.includes('/dist/lib/') && !id.endsWith('thread.js') && !SELDOM.test(id),
         },
+        { name: 'registry', test: (id) => REGISTRY.test(id) },
+        { name: 'common', test: (id) => COMMON.test(id) },
       ],
     },
   },

@@ -5,7 +5,7 @@
  * Pure computation; switching fs-verity on for a file is in lib/linux.
  */
 import { hash } from 'node:crypto'
-import { asBuffer } from '../bytes.js'
+import { asBuffer, type ByteString, fromBytes } from '../bytes.js'
 import type { VerityDigest } from '../digest.js'
 
 export type VerityAlgorithm = 'sha256' | 'sha512'
@@ -15,6 +15,10 @@ export type VerityDigestBy<A extends VerityAlgorithm> = A extends 'sha512' ? Ver
 
 const BLOCK = 4096
 const ZERO_BLOCK = Buffer.alloc(BLOCK)
+/** Struct fsverity_descriptor, one at a time. */
+const DESCRIPTOR = Buffer.alloc(256)
+/** For blocks that are not full, one at a time. */
+const PADDED = Buffer.alloc(BLOCK)
 
 /** What the algorithms differ in. */
 interface Algorithm {
@@ -22,7 +26,7 @@ interface Algorithm {
   /** Its number in the kernel's interface (include/uapi/linux/fsverity.h). */
   readonly number: 1 | 2
   readonly digestBytes: 32 | 64
-  readonly zeroBlockHash: Buffer
+  readonly zeroBlockHash: ByteString
 }
 
 const ALGORITHMS: Readonly<Record<VerityAlgorithm, Algorithm>> = {
@@ -37,14 +41,17 @@ export function verityDigest(
   content: Uint8Array,
   algorithm: VerityAlgorithm = 'sha256',
 ): VerityDigestBy<VerityAlgorithm> {
-  if (content.length > BLOCK) {
-    const hasher = new VerityHasher(algorithm)
-    hasher.update(content)
-    return hasher.digest()
-  }
   const by = ALGORITHMS[algorithm]
-  const root = content.length === 0 ? Buffer.alloc(by.digestBytes) : hashBlock(by.name, content)
-  return describe(by, content.length, root)
+  return describe(by, content.length, content.length === 0 ? noRoot(by) : rootOf(by, content))
+}
+
+/** The root of the tree over some bytes: the hash of their block, or of the hashes of their blocks, level by level. */
+function rootOf(by: Algorithm, bytes: Uint8Array): ByteString {
+  if (bytes.length <= BLOCK) return hashBlock(by.name, bytes)
+  const hashes = Buffer.allocUnsafe(Math.ceil(bytes.length / BLOCK) * by.digestBytes)
+  for (let at = 0, filled = 0; at < bytes.length; at += BLOCK)
+    filled += hashes.write(hashBlock(by.name, bytes.subarray(at, at + BLOCK)), filled, 'latin1')
+  return rootOf(by, hashes)
 }
 
 /** Digest of an image file, given whole or as the pieces that it is written in; the identity of a composefs image. */
@@ -112,16 +119,16 @@ export class VerityHasher<A extends VerityAlgorithm = 'sha256'> {
 
   /** Ends the stream; the hasher cannot be used any more. */
   digest(): VerityDigestBy<A> {
-    if (this.#size === 0) return this.#describe(Buffer.alloc(this.#by.digestBytes))
+    if (this.#size === 0) return this.#describe(noRoot(this.#by))
     if (this.#partialLength > 0) this.#flushPartial()
     for (let i = 0; ; i++) {
       const level = this.#levels[i]!
-      if (level.count === 1) return this.#describe(level.block.subarray(0, this.#by.digestBytes))
+      if (level.count === 1) return this.#describe(fromBytes(level.block, 0, this.#by.digestBytes))
       if (level.filled > 0) this.#flushLevel(i)
     }
   }
 
-  #describe(root: Uint8Array): VerityDigestBy<A> {
+  #describe(root: ByteString): VerityDigestBy<A> {
     return describe(this.#by, this.#size, root) as VerityDigestBy<A>
   }
 
@@ -131,7 +138,7 @@ export class VerityHasher<A extends VerityAlgorithm = 'sha256'> {
     this.#push(0, hashOf(this.#by.name, this.#partial))
   }
 
-  #push(index: number, digest: Uint8Array): void {
+  #push(index: number, digest: ByteString): void {
     let level = this.#levels[index]
     if (level === undefined) {
       level = { block: Buffer.alloc(BLOCK), filled: 0, count: 0 }
@@ -139,8 +146,7 @@ export class VerityHasher<A extends VerityAlgorithm = 'sha256'> {
     }
     // A full block is hashed only when the next digest comes, so that a level with one digest can be told to be the root.
     if (level.filled === BLOCK) this.#flushLevel(index)
-    level.block.set(digest, level.filled)
-    level.filled += digest.length
+    level.filled += level.block.write(digest, level.filled, 'latin1')
     level.count++
   }
 
@@ -159,24 +165,31 @@ interface Level {
   count: number
 }
 
-function hashBlock(algorithm: VerityAlgorithm, content: Uint8Array): Buffer {
+function hashBlock(algorithm: VerityAlgorithm, content: Uint8Array): ByteString {
   if (content.length === BLOCK) return hashOf(algorithm, content)
-  const block = Buffer.alloc(BLOCK)
-  block.set(content)
-  return hashOf(algorithm, block)
+  PADDED.set(content)
+  PADDED.fill(0, content.length)
+  return hashOf(algorithm, PADDED)
 }
 
 /** Hash of struct fsverity_descriptor (include/uapi/linux/fsverity.h): 256 bytes. */
-function describe(by: Algorithm, size: number, root: Uint8Array): VerityDigestBy<VerityAlgorithm> {
-  const descriptor = Buffer.alloc(256)
-  descriptor[0] = 1 // version
-  descriptor[1] = by.number
-  descriptor[2] = 12 // log2 of the block size
-  descriptor.writeBigUInt64LE(BigInt(size), 8)
-  descriptor.set(root, 16)
-  return hash(by.name, descriptor, 'hex') as VerityDigestBy<VerityAlgorithm>
+function describe(by: Algorithm, size: number, root: ByteString): VerityDigestBy<VerityAlgorithm> {
+  DESCRIPTOR.fill(0)
+  DESCRIPTOR[0] = 1 // version
+  DESCRIPTOR[1] = by.number
+  DESCRIPTOR[2] = 12 // log2 of the block size
+  DESCRIPTOR.writeUInt32LE(size % 2 ** 32, 8)
+  DESCRIPTOR.writeUInt32LE(Math.floor(size / 2 ** 32), 12)
+  DESCRIPTOR.write(root, 16, 'latin1')
+  return hash(by.name, DESCRIPTOR, 'hex') as VerityDigestBy<VerityAlgorithm>
 }
 
-function hashOf(algorithm: VerityAlgorithm, bytes: Uint8Array): Buffer {
-  return hash(algorithm, asBuffer(bytes), 'buffer')
+/** What a tree of no blocks has in place of a root. */
+function noRoot({ digestBytes }: Algorithm): ByteString {
+  return '\0'.repeat(digestBytes) as ByteString
+}
+
+/** As a string, which Node makes faster than a buffer of its own for each block. */
+function hashOf(algorithm: VerityAlgorithm, bytes: Uint8Array): ByteString {
+  return hash(algorithm, asBuffer(bytes), 'binary') as ByteString
 }

@@ -13,7 +13,9 @@ export type GzipEngine = 'isal' | 'node'
 
 type Chunks = AsyncGenerator<Uint8Array, void, undefined>
 
-const OUTPUT_BYTES = 1024 * 1024 // zlib's default of 16 KiB halves the throughput
+const CHUNK_BYTES = 1024 * 1024 // zlib's default of 16 KiB halves the throughput
+/** Made at once, so that the library gets ahead of a consumer that is slow with some bytes and fast with others. */
+const OUTPUT_BYTES = 2 * CHUNK_BYTES
 const FIRST_BYTE = 0x1f // of a member: RFC 1952 2.3.1
 
 /**
@@ -25,7 +27,7 @@ const FIRST_BYTE = 0x1f // of a member: RFC 1952 2.3.1
 export async function* gunzip(source: AsyncIterable<Uint8Array>, engine?: GzipEngine): Chunks {
   const library = engine === 'node' ? null : await loadLibisal()
   yield* library === null
-    ? throughZlib('gzip', createGunzip({ chunkSize: OUTPUT_BYTES }), source)
+    ? throughZlib('gzip', createGunzip({ chunkSize: CHUNK_BYTES }), source)
     : throughIsal(library, source)
 }
 
@@ -34,19 +36,28 @@ export async function gzipEngines(): Promise<GzipEngine[]> {
   return (await loadLibisal()) === null ? ['node'] : ['isal', 'node']
 }
 
+/** Outputs of a decompression that is over, for the next of this thread. */
+const spare: Buffer[] = []
+
 /** One output is filled while the consumer works on the other. */
 async function* throughIsal(library: Libisal, source: AsyncIterable<Uint8Array>): Chunks {
-  const outputs = [Buffer.allocUnsafeSlow(OUTPUT_BYTES), Buffer.allocUnsafeSlow(OUTPUT_BYTES)] as const
+  const outputs = [takeOutput(), takeOutput()] as const
   const filler = new Filler(library.open(), source[Symbol.asyncIterator]())
   let filling = filler.fill(outputs[0])
   try {
     for (let turn = 1; ; turn++) {
       const made = await filling
-      if (made.length === 0) return
+      if (made.length === 0) {
+        // Here alone it is sure that nothing is at work on them.
+        spare.push(...outputs.slice(spare.length))
+        return
+      }
       filling = filler.fill(outputs[turn % 2 === 0 ? 0 : 1])
       // What is wrong is told when the consumer comes for it, which may be later.
       filling.catch(() => {})
-      yield made
+      // So that the library is at work before the consumer is, who may not let anybody else in for long.
+      await setImmediate()
+      for (let at = 0; at < made.length; at += CHUNK_BYTES) yield made.subarray(at, at + CHUNK_BYTES)
     }
   } finally {
     // What is wrong behind the point where the consumer stopped is nobody's concern.
@@ -55,6 +66,10 @@ async function* throughIsal(library: Libisal, source: AsyncIterable<Uint8Array>)
     await (filler.isPulling ? Promise.race([filled, setImmediate()]) : filled)
     await filler.close()
   }
+}
+
+function takeOutput(): Buffer {
+  return spare.pop() ?? Buffer.allocUnsafeSlow(OUTPUT_BYTES)
 }
 
 /** Fills outputs from a source. */

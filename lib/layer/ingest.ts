@@ -48,6 +48,8 @@ export interface IngestRequest {
 export interface IngestHooks {
   /** Bytes of the blob read so far, now and then. */
   progress(bytes: number): void
+  /** There is a further block of the record in the staging directory; nothing of it is verified yet. */
+  recording(): void
   /** The layer is verified and its record whole, in its staging directory; contents are not published yet. */
   recorded(): void
   /** Puts the staged record where clean sees it, under the gc lock. @returns the generation then */
@@ -60,7 +62,7 @@ export interface IngestResult {
   readonly newBytes: number
 }
 
-const CHUNK_BYTES = 1024 * 1024
+const CHUNK_BYTES = 2 * 1024 * 1024
 const PROGRESS_BYTES = 4 * 1024 * 1024
 
 /**
@@ -82,7 +84,7 @@ export async function ingestLayer(
   const fd = openSync(stagedRecord(request.staging), 'wx', 0o600)
   const objects = new StagedObjects(request.objects, request.staging, request.reuse)
   try {
-    const ingest = new Ingest(new RecordWriter(fd), objects, request.limits)
+    const ingest = new Ingest(new RecordWriter(fd, () => hooks.recording()), objects, request.limits)
     await using bytes = new VerifiedBlob(blob, request, hooks.progress)
     const diff = createHash(algorithmOf(request.diffId))
     try {
@@ -141,7 +143,7 @@ function hasAll(record: string, objects: StagedObjects): boolean {
   return all
 }
 
-/** The bytes of a region of a file, 1 MiB at a time. A yielded chunk is valid until the next is asked for. */
+/** The bytes of a region of a file, 2 MiB at a time. A yielded chunk is valid until the next is asked for. */
 export async function* fileChunks(path: string, offset: number, length: number): AsyncGenerator<Uint8Array> {
   // Not blocking, and looked at again: what was a file when the source found it may be a fifo by now.
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)

@@ -31,6 +31,7 @@ export interface RecordVisitor {
 /** Writes a record to an open file, in blocks; the caller syncs and closes. Memory: two blocks. */
 export class RecordWriter {
   readonly #fd: number
+  readonly #onBlock: () => void
   readonly #hash = createHash('sha256')
   readonly #block = Buffer.allocUnsafe(BLOCK_BYTES)
   #filled = 0
@@ -38,8 +39,10 @@ export class RecordWriter {
   readonly #run = Buffer.allocUnsafe(64 * 1024)
   #runFilled = 0
 
-  constructor(fd: number) {
+  /** @param onBlock called when a further block can be read */
+  constructor(fd: number, onBlock: () => void = () => {}) {
     this.#fd = fd
+    this.#onBlock = onBlock
     this.#writeOut(MAGIC)
   }
 
@@ -105,6 +108,7 @@ export class RecordWriter {
     this.#writeOut(head)
     this.#writeOut(stored)
     this.#filled = 0
+    this.#onBlock()
   }
 
   #writeOut(bytes: Uint8Array): void {
@@ -124,7 +128,7 @@ export function readRecord(path: string, visitor: RecordVisitor): void {
   runAtOnce(scanRecord(path, visitor))
 }
 
-/** The same as work that may be interrupted, after each block of at most 1 MiB. */
+/** The same as work that may be interrupted, after each block of at most 1 MiB. A block is read when it is asked for. */
 export function* scanRecord(path: string, visitor: RecordVisitor): Work<void> {
   const fd = openSync(path, 'r')
   try {

@@ -21,6 +21,7 @@ import { syncDirectory } from '../linux/sync.js'
 import { objectName } from '../store/objects.js'
 import { type Content, MAX_INLINE_BYTES } from '../tree/model.js'
 import type { SparseRun } from './entry.js'
+import { SeenObjects } from './seen-objects.js'
 
 /** Up to here a content is gathered in memory, so that a known one is never written. */
 const MEMORY_BYTES = 1024 * 1024
@@ -29,7 +30,8 @@ const OBJECT_MODE = 0o444
 export class StagedObjects {
   readonly #objects: string
   readonly #staging: string
-  readonly #reuse: boolean
+  /** What may be used as it is. */
+  readonly #seen: SeenObjects | null
   readonly #staged = new Set<VerityDigest>()
   readonly #buffer = Buffer.allocUnsafe(MEMORY_BYTES)
   #current: Gathering | null = null
@@ -43,7 +45,7 @@ export class StagedObjects {
   constructor(objects: string, staging: string, reuse = true) {
     this.#objects = objects
     this.#staging = staging
-    this.#reuse = reuse
+    this.#seen = reuse ? new SeenObjects(objects) : null
   }
 
   /** Objects written so far, and their bytes. */
@@ -155,7 +157,7 @@ export class StagedObjects {
   }
 
   #isKnown(digest: VerityDigest): boolean {
-    return this.#reuse ? this.has(digest) : this.#staged.has(digest)
+    return this.#staged.has(digest) || this.#seen?.has(digest) === true
   }
 
   #note(digest: VerityDigest, size: number): void {

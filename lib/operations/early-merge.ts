@@ -1,17 +1,19 @@
 /**
- * Merging the layers of an image while they are still being brought in: each as soon as it is verified and its record is
- * written, in their order. While threads sync and publish what they have read, the tree and the plan of its image are made.
+ * Merging the layers of an image while they are still being brought in: their records are read as they grow, in the order of
+ * the layers. While threads sync and publish what they have read, the tree and the plan of its image are made. Of a layer
+ * that is not verified in the end there is no result.
  *
  * It only saves time. Whatever goes wrong here comes up again when the tree is merged from what is in the store, and is told
  * then.
  */
 import { closeSync, openSync } from 'node:fs'
+import { setImmediate } from 'node:timers/promises'
 import { TreeImage } from '../composefs/tree-image.js'
 import type { DiffId } from '../digest.js'
 import type { LayerLimits } from '../layer/limits.js'
 import type { DroppedXattr } from '../layer/policy.js'
 import { replayInSteps } from '../layer/replay.js'
-import { runInSlices } from '../linux/slices.js'
+import { runInSlices, type Work } from '../linux/slices.js'
 import { Merger } from '../tree/merge.js'
 import type { Tree } from '../tree/model.js'
 
@@ -25,13 +27,22 @@ export interface MergedImage {
   readonly dropped: ReadonlyMap<string, number>
 }
 
+/** A record that is being written, or is whole. */
+interface Growing {
+  readonly path: string
+  /** Stays open because a record moves when its layer is published. */
+  readonly fd: number
+  /** That can be read. */
+  blocks: number
+  isWhole: boolean
+}
+
 export class EarlyMerge implements Disposable {
   readonly #order: readonly DiffId[]
   readonly #limits: LayerLimits
   readonly #signal: AbortSignal
   readonly #ended = new AbortController()
-  /** Descriptors of records, open because a record moves when its layer is published. */
-  readonly #records = new Map<DiffId, number>()
+  readonly #records = new Map<DiffId, Growing>()
   readonly #announced = new Set<DiffId>()
   readonly #merging: Promise<MergedImage | null>
   #wake: () => void = () => {}
@@ -50,14 +61,19 @@ export class EarlyMerge implements Disposable {
     this.announced(diffId)
   }
 
+  /** The record of a layer has a further block. */
+  recording(diffId: DiffId, record: string): void {
+    const growing = this.#record(diffId, record)
+    if (growing === null) return
+    growing.blocks++
+    this.#wake()
+  }
+
   /** The record of a layer is whole, its contents verified. */
   recorded(diffId: DiffId, record: string): void {
-    if (this.#ended.signal.aborted || this.#records.has(diffId)) return
-    try {
-      this.#records.set(diffId, openSync(record, 'r'))
-    } catch {
-      return // then there is no result
-    }
+    const growing = this.#record(diffId, record)
+    if (growing === null) return
+    growing.isWhole = true
     this.#wake()
   }
 
@@ -69,15 +85,34 @@ export class EarlyMerge implements Disposable {
 
   /** All layers are in the store. @returns null when they could not be merged, or one was never told of */
   async result(): Promise<MergedImage | null> {
-    if (!this.#order.every((diffId) => this.#records.has(diffId) && this.#announced.has(diffId))) return null
+    const isTold = (diffId: DiffId) =>
+      this.#records.get(diffId)?.isWhole === true && this.#announced.has(diffId)
+    if (!this.#order.every(isTold)) return null
     return await this.#merging
   }
 
   [Symbol.dispose](): void {
     this.#ended.abort()
     this.#wake()
-    for (const fd of this.#records.values()) closeSync(fd)
+    for (const { fd } of this.#records.values()) closeSync(fd)
     this.#records.clear()
+  }
+
+  /** Null when there will be no result. */
+  #record(diffId: DiffId, path: string): Growing | null {
+    if (this.#ended.signal.aborted) return null
+    const known = this.#records.get(diffId)
+    if (known?.path === path) return known
+    // A layer that is read again, from elsewhere: what was merged of the first record is worth nothing.
+    const fd = known === undefined ? openOrNull(path) : null
+    if (fd === null) {
+      this.#ended.abort()
+      this.#wake()
+      return null
+    }
+    const growing = { path, fd, blocks: 0, isWhole: false }
+    this.#records.set(diffId, growing)
+    return growing
   }
 
   async #merge(): Promise<MergedImage | null> {
@@ -86,8 +121,9 @@ export class EarlyMerge implements Disposable {
     const onDropped = ({ name }: DroppedXattr) => dropped.set(name, (dropped.get(name) ?? 0) + 1)
     for (const [number, diffId] of this.#order.entries()) {
       await this.#until(() => this.#records.has(diffId))
-      const path = `/proc/self/fd/${this.#records.get(diffId)}`
-      merger.apply(await runInSlices(replayInSteps(path, this.#limits, onDropped), this.#signal), number)
+      const growing = this.#records.get(diffId)!
+      const replay = replayInSteps(`/proc/self/fd/${growing.fd}`, this.#limits, onDropped)
+      merger.apply(await this.#runAsItGrows(replay, growing), number)
     }
     const tree: Tree = { root: merger.root }
     const image = new TreeImage(tree)
@@ -97,6 +133,20 @@ export class EarlyMerge implements Disposable {
     return { tree, image, entries: merger.entries, dropped }
   }
 
+  async #runAsItGrows<T>(replay: Work<T>, growing: Growing): Promise<T> {
+    try {
+      for (let read = 0; !growing.isWhole; read++) {
+        await this.#until(() => growing.isWhole || growing.blocks > read)
+        if (growing.isWhole) break
+        replay.next()
+        await setImmediate()
+      }
+      return await runInSlices(replay, this.#signal)
+    } finally {
+      replay.return(undefined as T)
+    }
+  }
+
   async #until(isSo: () => boolean): Promise<void> {
     while (!isSo()) {
       await new Promise<void>((resolve) => {
@@ -104,5 +154,13 @@ export class EarlyMerge implements Disposable {
       })
       this.#signal.throwIfAborted()
     }
+  }
+}
+
+function openOrNull(path: string): number | null {
+  try {
+    return openSync(path, 'r')
+  } catch {
+    return null
   }
 }

@@ -78,6 +78,8 @@ export async function fetchImage(
     { events: plan.events, scratch: async () => lease.staging() },
     sourceOptions(request),
   )
+  // A thread that was started for layers which never came.
+  using _threads = { [Symbol.dispose]: () => store.pool.trim() }
   const image = await resolveImage(store, source, plan)
   plan.admit?.(image)
   const { reference, digest } = image
@@ -122,6 +124,8 @@ async function resolveImage(
   if (kept !== null) return kept
   // Local sources have no name to be known by, and nobody needs to be asked for them.
   if (pull === 'never' && source.name !== undefined) throw notCached(source.name)
+  // Nothing is known by this name, so layers are likely to come; the thread starts while the registry is asked.
+  if (source.name !== undefined && cached(source.name) === null) store.pool.warm()
   try {
     return await source.resolve({ platform, signal, known })
   } catch (error) {

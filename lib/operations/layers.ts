@@ -200,8 +200,9 @@ async function readBlob(
     {
       signal: context.signal,
       onProgress: (bytes) => context.events({ kind: 'layer-progress', diffId, bytes, of: descriptor.size }),
-      // Who has the gc lock never waits for another, so it may be taken while the layer's is held.
+      onRecording: () => context.early?.recording(diffId, stagedRecord(staging)),
       onRecorded: () => context.early?.recorded(diffId, stagedRecord(staging)),
+      // Who has the gc lock never waits for another, so it may be taken while the layer's is held.
       announce: async () => {
         await using _gc = await store.locks.gc(context.locking)
         const generation = announceRecord(layout, stagedRecord(staging), announced)

@@ -44,6 +44,7 @@ async function run(job: Job, aborted: Int32Array, queue: ChunkQueue): Promise<vo
     const result = await runJob(job, {
       stream: queue,
       progress: (bytes) => send({ kind: 'progress', bytes }),
+      recording: () => send({ kind: 'recording' }),
       recorded: () => send({ kind: 'recorded' }),
       announce: () =>
         new Promise((resolve, reject) => {

@@ -63,6 +63,8 @@ export interface JobContext {
   /** The blob of an ingest whose input is a stream. */
   readonly stream: AsyncIterable<Uint8Array>
   progress(bytes: number): void
+  /** Of an ingest: there is a further block of its record. */
+  recording(): void
   /** Of an ingest: its record is whole. */
   recorded(): void
   /** Of an ingest: asks the pool's side to announce the record. @returns the generation of `objects/` then */

@@ -18,7 +18,7 @@ export type ToThread =
 export type ToPool =
   | { readonly kind: 'progress'; readonly bytes: number }
   | { readonly kind: 'consumed'; readonly bytes: number }
-  | { readonly kind: 'recorded' }
+  | { readonly kind: 'recording' | 'recorded' }
   | { readonly kind: 'announce' }
   | { readonly kind: 'done'; readonly result: JobResults[Job['kind']] }
   | { readonly kind: 'failed'; readonly error: WireError }
@@ -28,6 +28,8 @@ export interface RunOptions {
   readonly onProgress?: (bytes: number) => void
   /** The blob, for jobs that take a stream. */
   readonly stream?: AsyncIterable<Uint8Array>
+  /** Told of each further block of the record of an ingest. */
+  readonly onRecording?: () => void
   /** Told that the record of an ingest is whole, before it is announced. */
   readonly onRecorded?: () => void
   /** Carries out `announce` of an ingest; must end when the signal fires. */
@@ -36,7 +38,9 @@ export interface RunOptions {
   readonly onStreamOver?: () => void
 }
 
-const BATCH_BYTES = 256 * 1024
+const BATCH_BYTES = 1024 * 1024
+/** Worth sending to a thread that has nothing to read. */
+const SMALL_BATCH_BYTES = 256 * 1024
 
 /** Chunks sent and not read yet are at most this many bytes, plus one chunk. */
 const WINDOW_BYTES = 4 * 1024 * 1024
@@ -63,6 +67,12 @@ export class WorkerPool {
       if (run.threadLost) this.#drop(worker)
       else this.#give(worker)
     }
+  }
+
+  /** Starts a thread, so that the next job finds one. */
+  warm(): void {
+    if (this.#idle.length === 0 && this.#all.size < this.#size && !this.#closed)
+      this.#idle.push(this.#start())
   }
 
   /** Ends the threads that have nothing to do: each holds some 40 MB, and starting one takes some 25 ms. */
@@ -109,7 +119,16 @@ export class WorkerPool {
     const worker = startThread('#ingest')
     worker.unref()
     this.#all.add(worker)
+    // Whoever runs a job on it is told; one that ends while it is idle is nobody's any more.
+    worker.on('error', () => {})
+    worker.once('exit', () => this.#forget(worker))
     return worker
+  }
+
+  #forget(worker: Worker): void {
+    this.#all.delete(worker)
+    const at = this.#idle.indexOf(worker)
+    if (at !== -1) this.#idle.splice(at, 1)
   }
 
   #give(worker: Worker): void {
@@ -120,7 +139,7 @@ export class WorkerPool {
   }
 
   #drop(worker: Worker): void {
-    this.#all.delete(worker)
+    this.#forget(worker)
     void worker.terminate()
     const next = this.#waiting.shift()
     if (next !== undefined) next(this.#start())
@@ -189,6 +208,8 @@ class Run {
           case 'consumed':
             this.#unread -= message.bytes
             return this.#wakePump?.()
+          case 'recording':
+            return this.#options.onRecording?.()
           case 'recorded':
             return this.#options.onRecorded?.()
           case 'announce':
@@ -227,7 +248,7 @@ class Run {
   /** Feeds the blob to the thread, never far ahead of it. Its failure reaches the job, which then fails with it. */
   async #pump(stream: AsyncIterable<Uint8Array>): Promise<void> {
     try {
-      for await (const bytes of batches(stream)) {
+      for await (const bytes of batches(stream, () => this.#unread === 0)) {
         if (this.#finished) return
         this.#unread += bytes.length
         this.#send({ kind: 'chunk', bytes }, [bytes.buffer])
@@ -256,29 +277,35 @@ class Run {
 }
 
 /**
- * The stream in pieces that are worth sending, each in memory of its own. A connection gives some 16 KiB at a time, and each
- * piece costs the thread a turn.
+ * The stream in pieces that are worth sending, each in memory of its own. A connection gives some 16 KiB at a time; a thread
+ * that is busy takes one piece a turn, and what decompresses beside it stands still when that is used up.
+ *
+ * @param isIdle whether the thread waits
  */
-async function* batches(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  let batch = new Uint8Array(BATCH_BYTES)
+async function* batches(
+  stream: AsyncIterable<Uint8Array>,
+  isIdle: () => boolean,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  let batch: Uint8Array<ArrayBuffer> | null = null
   let filled = 0
   for await (const chunk of stream) {
-    if (filled === 0 && chunk.length >= BATCH_BYTES) {
+    if (batch === null && chunk.length >= BATCH_BYTES) {
       yield owned(chunk)
       continue
     }
     for (let at = 0; at < chunk.length; ) {
+      batch ??= new Uint8Array(BATCH_BYTES)
       const part = chunk.subarray(at, at + BATCH_BYTES - filled)
       batch.set(part, filled)
       at += part.length
       filled += part.length
-      if (filled < BATCH_BYTES) continue
-      yield batch
-      batch = new Uint8Array(BATCH_BYTES)
+      if (filled < BATCH_BYTES && !(filled >= SMALL_BATCH_BYTES && isIdle())) continue
+      yield filled < BATCH_BYTES ? batch.slice(0, filled) : batch
+      batch = null
       filled = 0
     }
   }
-  if (filled > 0) yield batch.slice(0, filled)
+  if (batch !== null) yield batch.slice(0, filled)
 }
 
 /** The chunk in memory of its own, so that it can be handed over without a copy where it had that already. */

@@ -70,7 +70,7 @@ async function ingest(
     expect(existsSync(request.announced)).toBe(false)
     recordedCount++
   }
-  const hooks = { progress: () => {}, recorded, announce }
+  const hooks = { progress: () => {}, recording: () => {}, recorded, announce }
   const result = await ingestLayer(request, chunksOf(blob, chunkBytes), hooks)
   return { ...result, isRead: result !== null, record: request.record, diffId: request.diffId }
 }
