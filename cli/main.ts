@@ -33,15 +33,10 @@ if (isSupported) {
  */
 function keepCompiled(): void {
   const { HOME = '', XDG_CACHE_HOME = '' } = process.env
-  const cache = XDG_CACHE_HOME.startsWith('/')
-    ? XDG_CACHE_HOME
-    : HOME.startsWith('/')
-      ? `${HOME}/.cache`
-      : null
+  const cache = [XDG_CACHE_HOME, `${HOME}/.cache`].find((path) => path.startsWith('/'))
   const isRoot = process.geteuid?.() === 0
-  const own = cache === null ? null : `${cache}/groot/compiled`
-  const place = isRoot ? fileURLToPath(new URL('../compiled', import.meta.url)) : own
+  const place = isRoot ? fileURLToPath(new URL('../compiled', import.meta.url)) : `${cache}/groot/compiled`
   // Unknown to the types of the oldest Node that will do.
   const { enableCompileCache } = module as { enableCompileCache?: (directory: string) => unknown }
-  if (place !== null) enableCompileCache?.(place)
+  if (isRoot || cache !== undefined) enableCompileCache?.(place)
 }

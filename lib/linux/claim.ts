@@ -2,9 +2,9 @@
  * Claims: whoever works on a path holds flock(2) on what is there. The kernel takes that back when the process ends, however
  * it ends, so what nobody has claimed is a leaving.
  */
-import { closeSync, constants, fstatSync, lstatSync, openSync } from 'node:fs'
+import { closeSync, constants, openSync } from 'node:fs'
 import { isErrno } from '../errors.js'
-import { tryFlock } from './flock.js'
+import { hasNoFlock, isFileAt, tryFlock } from './flock.js'
 
 const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK // a FIFO must not keep whoever looks
 
@@ -24,7 +24,7 @@ export function claimPath(path: string): number | null {
   }
   let isKept = false
   try {
-    isKept = claim(fd) && isAt(fd, path)
+    isKept = claim(fd) && isFileAt(fd, path)
     return isKept ? fd : null
   } finally {
     if (!isKept) closeSync(fd)
@@ -40,13 +40,7 @@ export function claim(fd: number): boolean {
   try {
     return tryFlock(fd, 'exclusive')
   } catch (error) {
-    if (isErrno(error, 'ENOLCK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS')) return true
+    if (hasNoFlock(error)) return true
     throw error
   }
-}
-
-function isAt(fd: number, path: string): boolean {
-  const here = fstatSync(fd, { bigint: true })
-  const there = lstatSync(path, { bigint: true, throwIfNoEntry: false })
-  return there !== undefined && here.ino === there.ino && here.dev === there.dev
 }

@@ -1,6 +1,8 @@
 /**
  * flock(2): locks that belong to an open file description and end with it, however its process ends.
  */
+import { fstatSync, lstatSync } from 'node:fs'
+import { type ErrnoError, isErrno } from '../errors.js'
 import { calls } from './calls.js'
 import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from './constants.js'
 import { ERRNO, errnoError } from './errno.js'
@@ -24,4 +26,16 @@ export function tryFlock(fd: number, kind: 'exclusive' | 'shared'): boolean {
 /** Lets go at once, also where a child process that is just being started still shares the description. */
 export function unlockFlock(fd: number): void {
   if (calls().flock(fd, LOCK_UN) < 0) failed('flock')
+}
+
+/** Whether an error of tryFlock says that the filesystem has no locks. */
+export function hasNoFlock(error: unknown): error is ErrnoError {
+  return isErrno(error, 'ENOLCK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS')
+}
+
+/** Whether a path leads to the open file: one that was replaced or removed is locked for nobody. */
+export function isFileAt(fd: number, path: string): boolean {
+  const here = fstatSync(fd, { bigint: true })
+  const there = lstatSync(path, { bigint: true, throwIfNoEntry: false })
+  return there !== undefined && here.ino === there.ino && here.dev === there.dev
 }

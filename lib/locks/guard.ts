@@ -11,7 +11,6 @@ import {
   fstatSync,
   ftruncateSync,
   futimesSync,
-  lstatSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -20,7 +19,7 @@ import {
 } from 'node:fs'
 import { dirname } from 'node:path'
 import { isErrno, UnsupportedError } from '../errors.js'
-import { tryFlock, unlockFlock } from '../linux/flock.js'
+import { hasNoFlock, isFileAt, tryFlock, unlockFlock } from '../linux/flock.js'
 
 export interface LockHolder {
   readonly pid: number
@@ -163,7 +162,7 @@ function flockOrRefuse(fd: number, path: string, kind: 'exclusive' | 'shared'): 
 
 /** What flock(2) says where the filesystem has no locks, in words; anything else unchanged. */
 export function flockRefused(error: unknown, path: string): unknown {
-  if (!isErrno(error, 'ENOLCK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS')) return error
+  if (!hasNoFlock(error)) return error
   const directory = dirname(path)
   return new UnsupportedError(
     'lock-unsupported',
@@ -179,12 +178,6 @@ function noteWanted(fd: number): void {
   } catch (error) {
     if (!isErrno(error)) throw error
   }
-}
-
-function isFileAt(fd: number, path: string): boolean {
-  const here = fstatSync(fd, { bigint: true })
-  const there = lstatSync(path, { bigint: true, throwIfNoEntry: false })
-  return there !== undefined && here.ino === there.ino && here.dev === there.dev
 }
 
 function describe(fd: number, lock: string, holder: LockHolder): void {

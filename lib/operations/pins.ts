@@ -26,8 +26,8 @@ export async function pinImage(store: OpenedStore, text: string, options: CallOp
   if (name === undefined) throw missing(text, names)
   const isPinned = statOf(`${layout.pins}/${pinFile(name)}`) !== null
   writePin(layout, { format: 1, image: name, pinnedAt: new Date().toISOString(), images: meant.map(pinned) })
-  // From here on a clean sees the pin. Under the gc lock it is seen here what one took away before.
-  await using _gc = await store.locks.gc(lockRequest(options))
+  // From here on a clean sees the pin; what one before took away is seen here.
+  await store.locks.passGc(lockRequest(options))
   if (meant.every(({ documents }) => documents.every(({ digest }) => statOf(layout.blob(digest)) !== null)))
     return { image: name, changed: !isPinned }
   if (!isPinned) removePin(layout, name)

@@ -65,10 +65,9 @@ export function listBaseIds(layout: StoreLayout): BaseId[] {
 function parseBase(value: unknown, id: BaseId): BaseRecord {
   const raw = field.object(value, 'base')
   const accounts = field.object(raw.accounts, 'accounts')
-  field.format(raw)
   if (raw.id !== id) throw new Error(`id should be "${id}"`)
   return {
-    format: 1,
+    format: field.format(raw),
     id,
     createdAt: field.string(raw.createdAt, 'createdAt'),
     digest: verity(raw.digest, 'digest'),

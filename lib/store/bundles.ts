@@ -62,10 +62,9 @@ export function listBundleIds(layout: StoreLayout): BundleId[] {
 function parseBundle(value: unknown, id: BundleId): BundleRecord {
   const raw = field.object(value, 'bundle')
   const image = field.object(raw.image, 'image')
-  field.format(raw)
   if (raw.id !== id) throw new Error(`id should be "${id}"`)
   return {
-    format: 1,
+    format: field.format(raw),
     id,
     createdAt: field.string(raw.createdAt, 'createdAt'),
     image: {

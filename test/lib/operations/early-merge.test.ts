@@ -1,4 +1,12 @@
-import { readdirSync, renameSync, unlinkSync } from 'node:fs'
+import {
+  appendFileSync,
+  copyFileSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { DiffId } from '../../../lib/digest.js'
 import { type GrootEvent, type GrootStore, openStore } from '../../../lib/index.js'
@@ -63,6 +71,35 @@ describe('layers that are merged while others are still coming', () => {
       merge.announced(diffId)
     }
     expect((await merge.result())?.image.digest()).toBe(digest)
+  })
+
+  it('are merged while their records grow, whatever of them is there', async () => {
+    const growing = `${layout.layer(order[0]!)}-growing`
+    const whole = readFileSync(layout.layer(order[0]!))
+    // The magic and the only block; its lengths stand before it.
+    const blockEnd = 8 + 8 + whole.readUInt32LE(8)
+    using merge = early()
+    merge.known(order[1]!, layout.layer(order[1]!))
+    writeFileSync(growing, whole.subarray(0, blockEnd))
+    merge.recording(order[0]!, growing)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    appendFileSync(growing, whole.subarray(blockEnd))
+    merge.recorded(order[0]!, growing)
+    merge.announced(order[0]!)
+    expect((await merge.result())?.image.digest()).toBe(digest)
+  })
+
+  it('come to nothing when a layer is read again from elsewhere, or is never whole', async () => {
+    const other = `${layout.layer(order[0]!)}-other`
+    copyFileSync(layout.layer(order[0]!), other)
+    for (const end of [(merge: EarlyMerge) => merge.recorded(order[0]!, layout.layer(order[0]!)), () => {}]) {
+      using merge = early()
+      merge.recording(order[0]!, other)
+      end(merge)
+      for (const diffId of order) merge.announced(diffId)
+      merge.recorded(order[1]!, layout.layer(order[1]!))
+      expect(await merge.result()).toBeNull()
+    }
   })
 
   it('come to nothing when one is not told of, is gone, or is no layer record', async () => {

@@ -77,6 +77,20 @@ describe('the pool of ingest threads', () => {
     expect(readdirSync(`${directory}/layers`).sort()).toEqual(names)
   })
 
+  it('uses a thread that was started beforehand, and starts another where that has ended', async () => {
+    const threads = () => readdirSync('/proc/self/task').length
+    pool.warm()
+    pool.warm()
+    const before = threads()
+    const made = await run(pool, job(tar('a'), 'a'), { signal, stream: stream(tar('a')) })
+    expect([made?.newObjects, threads()]).toEqual([1, before])
+    pool.trim()
+    pool.warm()
+    pool.trim()
+    const again = await run(pool, job(tar('b'), 'b'), { signal, stream: stream(tar('b')) })
+    expect(again?.newObjects).toBe(1)
+  })
+
   it('is never far behind a stream', async () => {
     const whole = tar('big', 32 * 1024 * 1024)
     let sent = 0
