@@ -3,7 +3,7 @@
  *
  * The lock is held for a few milliseconds at a time, and let go for longer when somebody waits for it. Under it, in this
  * order: layers that came since the mark are looked for, and if there are any they are marked without the lock first; the
- * generation is raised; objects that are still not marked are moved to the trash. generation.ts and publishing.ts say why
+ * generation is raised; objects that are still not marked are removed, large ones by way of the trash. generation.ts and publishing.ts say why
  * no layer loses an object that way.
  */
 import { setImmediate, setTimeout } from 'node:timers/promises'
@@ -88,7 +88,7 @@ class Batch {
     if (table.isMarked(digest)) return
     try {
       const path = `${layout.objects}/${objectName(digest)}`
-      const condemned = condemn(layout, path, `object-${digest}`)
+      const condemned = condemn(layout, path, `object-${digest}`, bytes)
       if (condemned.kind === 'removed') onRemoved(1, bytes)
       if (condemned.kind === 'trashed') this.#trashed.push({ digest, path: condemned.path, bytes })
     } catch (error) {

@@ -15,12 +15,23 @@ export type Condemned =
   | { readonly kind: 'removed' }
   | { readonly kind: 'trashed'; readonly path: string }
 
+/** Removing a file of this size takes no longer than giving it another name. */
+const SMALL_BYTES = 1024 * 1024
+
 /**
- * Takes a file out of its place, in a time that does not depend on its size.
+ * Takes a file out of its place, in a time that does not depend on its size: a small one is removed, others are moved.
  *
  * @param name in the trash; no `.json` at its end, which records of bundles have
+ * @param bytes of the file; when not known it counts as large
  */
-export function condemn(layout: StoreLayout, path: string, name: string): Condemned {
+export function condemn(
+  layout: StoreLayout,
+  path: string,
+  name: string,
+  bytes = Number.POSITIVE_INFINITY,
+): Condemned {
+  const removed = bytes <= SMALL_BYTES ? removeFile(path) : null
+  if (removed !== null) return removed
   const trashed = `${layout.trash}/${name}`
   for (let attempt = 0; ; attempt++) {
     try {
@@ -28,7 +39,8 @@ export function condemn(layout: StoreLayout, path: string, name: string): Condem
       return { kind: 'trashed', path: trashed }
     } catch (error) {
       // On a full disk there may be no room for one more name; that is when this is needed most.
-      if (isErrno(error, 'ENOSPC', 'EDQUOT')) return unlinkInstead(path)
+      const instead = isErrno(error, 'ENOSPC', 'EDQUOT') ? removeFile(path) : null
+      if (instead !== null) return instead
       if (!isErrno(error, 'ENOENT') || attempt > 0) {
         if (isErrno(error, 'ENOENT')) return { kind: 'missing' }
         throw error
@@ -55,12 +67,14 @@ export function bundleOfTrashed(name: string): BundleId | null {
   return BUNDLE_ID.test(id) ? (id as BundleId) : null
 }
 
-function unlinkInstead(path: string): Condemned {
+/** Null when it is a directory, which can only be moved. */
+function removeFile(path: string): Condemned | null {
   try {
     unlinkSync(path)
     return { kind: 'removed' }
   } catch (error) {
     if (isErrno(error, 'ENOENT')) return { kind: 'missing' }
+    if (isErrno(error, 'EISDIR', 'EPERM')) return null
     throw error
   }
 }

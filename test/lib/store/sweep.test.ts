@@ -169,8 +169,12 @@ describe('a sweep', () => {
   it('goes on when one object cannot be taken away', async () => {
     const [stuck, other] = many(0, 2)
     const failed: VerityDigest[] = []
+    // Large enough that it goes by way of the trash, where a directory that is not empty stands in its place.
+    writeFileSync(
+      `${store.layout.objects}/${stuck!.slice(0, 2)}/${stuck!.slice(2)}`,
+      Buffer.alloc(2_000_000, 1),
+    )
     const sweep = prepare({ onFailed: (digest) => failed.push(digest) })
-    // A directory that is not empty stands where its trash would go.
     mkdirSync(`${store.layout.trash}/object-${stuck}/x`, { recursive: true })
     await sweepObjects(sweep)
     expect(failed).toEqual([stuck])
