@@ -3,8 +3,8 @@
  *
  * The lock is held for a few milliseconds at a time, and let go for longer when somebody waits for it. Under it, in this
  * order: layers that came since the mark are looked for, and if there are any they are marked without the lock first; the
- * generation is raised; objects that are still not marked are removed, large ones by way of the trash. generation.ts and publishing.ts say why
- * no layer loses an object that way.
+ * generation is raised; objects that are still not marked are removed, large ones by way of the trash. generation.ts and
+ * publishing.ts say why no layer loses an object that way.
  */
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import type { VerityDigest } from '../digest.js'

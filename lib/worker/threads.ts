@@ -15,7 +15,7 @@ export function startThread(name: '#engine' | '#ingest' | '#scan'): Worker {
     // Descriptors come and go by system calls that Node does not see: its book-keeping would warn of them, and close
     // numbers that meanwhile mean something else.
     trackUnmanagedFds: false,
-    // What lives long is little; the default lets three times as much pile up before it is looked through.
-    resourceLimits: { maxYoungGenerationSizeMb: 16 },
+    // Of what these make little lives long; the default lets three times as much pile up before it is looked through.
+    ...(name === '#engine' ? {} : { resourceLimits: { maxYoungGenerationSizeMb: 16 } }),
   })
 }
