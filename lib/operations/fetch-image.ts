@@ -12,7 +12,7 @@ import type { LockRequest } from '../locks/locks.js'
 import { openSource } from '../sources/open.js'
 import type { ImageSource, ResolvedImage } from '../sources/source.js'
 import { baseIdOf } from '../store/base-id.js'
-import { cachedImage, keepImage } from '../store/images.js'
+import { cachedImage, keepImage, wasResolved } from '../store/images.js'
 import type { Lease } from '../store/leases.js'
 import type { CallOptions, CreateRequest, PullPolicy } from './api.js'
 import { eventSink, lockRequest, signalOf } from './call.js'
@@ -124,8 +124,8 @@ async function resolveImage(
   if (kept !== null) return kept
   // Local sources have no name to be known by, and nobody needs to be asked for them.
   if (pull === 'never' && source.name !== undefined) throw notCached(source.name)
-  // Nothing is known by this name, so layers are likely to come; the thread starts while the registry is asked.
-  if (source.name !== undefined && cached(source.name) === null) store.pool.warm()
+  // A new name, so layers are likely to come; the thread that reads them starts while the registry is asked.
+  if (source.name !== undefined && !wasResolved(store.layout, source.name, platform)) store.pool.warm()
   try {
     return await source.resolve({ platform, signal, known })
   } catch (error) {

@@ -86,6 +86,11 @@ export function cachedImage(
   }
 }
 
+/** Whether a reference was resolved before; not whether its image is still there, or whole. */
+export function wasResolved(layout: StoreLayout, reference: string, platform: Platform): boolean {
+  return existsSync(refPath(layout, reference, platform))
+}
+
 /** What all names meant when they were last resolved. Records that cannot be read are left out. */
 export function listRefs(layout: StoreLayout): ImageRef[] {
   const found: ImageRef[] = []

@@ -1,8 +1,11 @@
 /**
  * Creates from a registry that keeps, breaks and loses its promises, through the whole of groot.
  */
+import { readdirSync, writeFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Digest } from '../../lib/digest.js'
 import { type GrootEvent, type GrootStore, openStore } from '../../lib/index.js'
+import { type StoreLayout, storeLayout } from '../../lib/store/layout.js'
 import { layer } from '../../lib/testkit/layer.js'
 import { treeLines } from '../../lib/testkit/tree-lines.js'
 import { EMPTY, Place } from '../lib/operations/testing.js'
@@ -86,6 +89,20 @@ describe('create from a registry', () => {
     expect((await create(':v1', { id: 'b2', pull: 'never' })).image.digest).toBe(old.digest)
     expect(registry.seen).toHaveLength(requests)
     expect((await create(':v1', { id: 'b3' })).image.digest).toBe(news.digest)
+  })
+
+  it.each([
+    ['the record of what it was last', ({ refs }: StoreLayout) => `${refs}/${readdirSync(refs)[0]}`],
+    ['its manifest', (layout: StoreLayout, digest: Digest) => layout.blob(digest)],
+  ])('asks for a tag also where %s is damaged', async (_what, damaged) => {
+    const { digest } = registry.putImage([bytes], { tag: 'v1', platform: PLATFORM })
+    await create(':v1')
+    writeFileSync(damaged(storeLayout(place.store), digest as Digest), 'damaged')
+    // Not by the one that has read it.
+    await using other = await openStore({ path: place.store, thread: 'caller' })
+    const image = `docker://${registry.host}/${REPOSITORY}:v1`
+    const again = await other.create(place.request({ id: 'b2', image, platform: 'linux/amd64' }))
+    expect(again.image.digest).toBe(digest)
   })
 
   it('pulls an image so that a create asks nobody', async () => {
