@@ -35,8 +35,9 @@ function keepCompiled(): void {
   const { HOME = '', XDG_CACHE_HOME = '' } = process.env
   const cache = [XDG_CACHE_HOME, `${HOME}/.cache`].find((path) => path.startsWith('/'))
   const isRoot = process.geteuid?.() === 0
-  const place = isRoot ? fileURLToPath(new URL('../compiled', import.meta.url)) : `${cache}/groot/compiled`
+  const own = cache === undefined ? undefined : `${cache}/groot/compiled`
+  const place = isRoot ? fileURLToPath(new URL('../compiled', import.meta.url)) : own
   // Unknown to the types of the oldest Node that will do.
   const { enableCompileCache } = module as { enableCompileCache?: (directory: string) => unknown }
-  if (isRoot || cache !== undefined) enableCompileCache?.(place)
+  if (place !== undefined) enableCompileCache?.(place)
 }

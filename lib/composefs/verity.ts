@@ -178,8 +178,7 @@ function describe(by: Algorithm, size: number, root: ByteString): VerityDigestBy
   DESCRIPTOR[0] = 1 // version
   DESCRIPTOR[1] = by.number
   DESCRIPTOR[2] = 12 // log2 of the block size
-  DESCRIPTOR.writeUInt32LE(size % 2 ** 32, 8)
-  DESCRIPTOR.writeUInt32LE(Math.floor(size / 2 ** 32), 12)
+  DESCRIPTOR.writeBigUInt64LE(BigInt(size), 8)
   DESCRIPTOR.write(root, 16, 'latin1')
   return hash(by.name, DESCRIPTOR, 'hex') as VerityDigestBy<VerityAlgorithm>
 }

@@ -63,7 +63,7 @@ export class EarlyMerge implements Disposable {
 
   /** The record of a layer has a further block. */
   recording(diffId: DiffId, record: string): void {
-    const growing = this.#record(diffId, record)
+    const growing = this.#growing(diffId, record)
     if (growing === null) return
     growing.blocks++
     this.#wake()
@@ -71,7 +71,7 @@ export class EarlyMerge implements Disposable {
 
   /** The record of a layer is whole, its contents verified. */
   recorded(diffId: DiffId, record: string): void {
-    const growing = this.#record(diffId, record)
+    const growing = this.#growing(diffId, record)
     if (growing === null) return
     growing.isWhole = true
     this.#wake()
@@ -99,7 +99,7 @@ export class EarlyMerge implements Disposable {
   }
 
   /** Null when there will be no result. */
-  #record(diffId: DiffId, path: string): Growing | null {
+  #growing(diffId: DiffId, path: string): Growing | null {
     if (this.#ended.signal.aborted) return null
     const known = this.#records.get(diffId)
     if (known?.path === path) return known
@@ -135,13 +135,12 @@ export class EarlyMerge implements Disposable {
 
   async #runAsItGrows<T>(replay: Work<T>, growing: Growing): Promise<T> {
     try {
-      for (let read = 0; !growing.isWhole; read++) {
+      for (let read = 0; ; read++) {
         await this.#until(() => growing.isWhole || growing.blocks > read)
-        if (growing.isWhole) break
+        if (growing.isWhole) return await runInSlices(replay, this.#signal)
         replay.next()
         await setImmediate()
       }
-      return await runInSlices(replay, this.#signal)
     } finally {
       replay.return(undefined as T)
     }

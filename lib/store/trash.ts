@@ -52,13 +52,7 @@ export function condemn(
 
 /** Removes what is in the trash: a file, or a directory that stood in the place of one. */
 export async function removeTrashed(path: string, signal?: AbortSignal): Promise<void> {
-  try {
-    unlinkSync(path)
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return
-    if (!isErrno(error, 'EISDIR', 'EPERM')) throw error
-    await removeTreeInSlices(path, signal)
-  }
+  if (removeFile(path) === null) await removeTreeInSlices(path, signal)
 }
 
 /** The bundle whose record this was: `delete` puts it here before it removes the rest. Null for all else. */
@@ -67,7 +61,7 @@ export function bundleOfTrashed(name: string): BundleId | null {
   return BUNDLE_ID.test(id) ? (id as BundleId) : null
 }
 
-/** Null when it is a directory, which can only be moved. */
+/** Null when it is a directory, which is not removed at once. */
 function removeFile(path: string): Condemned | null {
   try {
     unlinkSync(path)
