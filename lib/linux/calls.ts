@@ -107,6 +107,20 @@ export const CALLS = {
   syncfs: { result: 'int', parameters: ['int'] },
   sync_file_range: { result: 'int', parameters: ['int', 'int64', 'int64', 'uint'] },
   flock: { result: 'int', parameters: ['int', 'int'] },
+  /** The address, which user space has below 2^47 on all that is supported, or -1. */
+  mmap: { result: 'int64', parameters: ['uint64', 'uint64', 'int', 'int', 'int', 'int64'] },
+  munmap: { result: 'int', parameters: ['uint64', 'uint64'] },
+  io_uring_setup: { result: 'int', parameters: ['uint', 'void *'], number: { x64: 425, arm64: 425 } },
+  io_uring_enter: {
+    result: 'int',
+    parameters: ['int', 'uint', 'uint', 'uint', 'void *', 'uint64'],
+    number: { x64: 426, arm64: 426 },
+  },
+  io_uring_register: {
+    result: 'int',
+    parameters: ['int', 'uint', 'void *', 'uint'],
+    number: { x64: 427, arm64: 427 },
+  },
 } as const satisfies Record<string, Declaration>
 
 type Arguments<P extends readonly CType[]> = { -readonly [I in keyof P]: TypeMap[P[I]] }
@@ -122,6 +136,10 @@ export type Calls = {
   readonly strerror: (errno: number) => string
   /** Where memory is, for structures that point to others. Only for buffers of more than 64 bytes: smaller ones may move. */
   readonly addressOf: (memory: Uint8Array) => bigint
+  /** syncfs on Node's thread pool: 0, or what errno was. */
+  readonly syncfsLater: (fd: number) => Promise<number>
+  /** What is mapped at an address. It must not be touched any more once it is unmapped. */
+  readonly viewOf: (address: number, length: number) => ArrayBuffer
 }
 
 type Koffi = typeof koffi
@@ -182,8 +200,24 @@ function declareAll(arch: 'x64' | 'arm64', preferNumbers: boolean): Calls {
   table.errno = native.errno
   table.strerror = library.func('strerror', 'str', ['int'])
   table.addressOf = native.address
+  table.syncfsLater = later(native, table.syncfs as Asynchronous)
+  table.viewOf = (address: number, length: number) => native.view(BigInt(address), length)
   // Filled from the same table that the type is made of.
   return table as Calls
+}
+
+interface Asynchronous {
+  async(fd: number, done: (error: unknown, result: number) => void): void
+}
+
+function later(native: Koffi, call: Asynchronous): Calls['syncfsLater'] {
+  return (fd) =>
+    new Promise((resolve, reject) => {
+      call.async(fd, (error, result) => {
+        if (error !== null && error !== undefined) reject(error as Error)
+        else resolve(result < 0 ? native.errno() : 0)
+      })
+    })
 }
 
 function declare(

@@ -115,6 +115,7 @@ export const S_IFDIR = 0o040000
 export const S_IFCHR = 0o020000
 export const S_IFIFO = 0o010000
 
+export const STATX_SIZE = 0x200
 export const STATX_BASIC_STATS = 0x7ff
 export const STATX_MNT_ID = 0x1000
 export const STATX_ATTR_MOUNT_ROOT = 0x2000
@@ -158,3 +159,51 @@ export const STATFS = {
 
 /** struct linux_dirent64: the fixed part before the name. */
 export const DIRENT = { ino: 0, recordLength: 16, type: 18, name: 19 } as const
+
+/** sys/mman.h */
+export const PROT_READ = 1
+export const PROT_WRITE = 2
+export const MAP_SHARED = 1
+
+/** linux/io_uring.h */
+export const IORING_OFF_SQ_RING = 0
+export const IORING_OFF_SQES = 0x10000000
+export const IORING_FEAT_SINGLE_MMAP = 1
+export const IORING_ENTER_GETEVENTS = 1
+export const IORING_REGISTER_FILES2 = 13
+export const IORING_REGISTER_IOWQ_MAX_WORKERS = 19
+export const IORING_RSRC_REGISTER_SPARSE = 1
+export const IOSQE_FIXED_FILE = 1
+export const IOSQE_IO_LINK = 4
+export const IORING_OP_OPENAT = 18
+export const IORING_OP_CLOSE = 19
+export const IORING_OP_WRITE = 23
+/** struct io_uring_params, with struct io_sqring_offsets and struct io_cqring_offsets. */
+export const URING_PARAMS = {
+  size: 120,
+  sqEntries: 0,
+  cqEntries: 4,
+  features: 20,
+  sqTail: 44,
+  sqArray: 64,
+  cqHead: 80,
+  cqTail: 84,
+  cqes: 100,
+} as const
+/** struct io_uring_sqe */
+export const URING_SQE = {
+  size: 64,
+  opcode: 0,
+  flags: 1,
+  fd: 4,
+  offset: 8,
+  address: 16,
+  length: 24,
+  openFlags: 28,
+  userData: 32,
+  fileIndex: 44,
+} as const
+/** struct io_uring_cqe */
+export const URING_CQE = { size: 16, userData: 0, result: 8 } as const
+/** struct io_uring_rsrc_register */
+export const URING_REGISTER = { size: 32, count: 0, flags: 4 } as const

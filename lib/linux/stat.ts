@@ -4,7 +4,7 @@
  * Symlinks are never followed and automounts not triggered.
  */
 import { readFileSync } from 'node:fs'
-import { asCString, EMPTY_PATH, type PathArgument } from './c-string.js'
+import { asCString, EMPTY_PATH, type PathArgument, pathString } from './c-string.js'
 import { calls } from './calls.js'
 import {
   AT_EMPTY_PATH,
@@ -23,6 +23,7 @@ import {
   STATX_ATTR_MOUNT_ROOT,
   STATX_BASIC_STATS,
   STATX_MNT_ID,
+  STATX_SIZE,
 } from './constants.js'
 import { failed } from './files.js'
 
@@ -68,6 +69,13 @@ export function statAt(directory: number, name: PathArgument): FileStat {
 
 export function statPath(path: PathArgument): FileStat {
   return statAt(AT_FDCWD, path)
+}
+
+/** The size of a file alone, in bytes, for those who ask for thousands. */
+export function fileSize(path: string): number {
+  const name = pathString(path)
+  if (calls().statx(AT_FDCWD, name, FLAGS, STATX_SIZE, answer) < 0) failed('statx', name)
+  return double(STATX.fileSize)
 }
 
 export function statDescriptor(fd: number): FileStat {

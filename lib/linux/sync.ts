@@ -34,6 +34,13 @@ export function syncFilesystem(fd: number): void {
   if (uninterrupted((libc) => libc.syncfs(fd)) < 0) failed('syncfs')
 }
 
+/** The same, waiting on another thread. The descriptor has to stay open. */
+export async function syncFilesystemLater(fd: number): Promise<void> {
+  if (!isSyncing()) return
+  const errno = await calls().syncfsLater(fd)
+  if (errno !== 0) throw errnoError(errno, 'syncfs')
+}
+
 /** The same for the filesystem that a directory is on. */
 export function syncFilesystemOf(path: string): void {
   const fd = openDirectory(pathString(path))

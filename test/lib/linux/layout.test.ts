@@ -69,6 +69,31 @@ const FIELDS: Record<string, string> = {
   'LOOP_CONFIG.blockSize': 'offsetof(struct loop_config, block_size)',
   'LOOP_CONFIG.flags': 'offsetof(struct loop_config, info.lo_flags)',
   'FSXATTR.size': 'sizeof(struct fsxattr)',
+  'URING_PARAMS.size': 'sizeof(struct io_uring_params)',
+  'URING_PARAMS.sqEntries': 'offsetof(struct io_uring_params, sq_entries)',
+  'URING_PARAMS.cqEntries': 'offsetof(struct io_uring_params, cq_entries)',
+  'URING_PARAMS.features': 'offsetof(struct io_uring_params, features)',
+  'URING_PARAMS.sqTail': 'offsetof(struct io_uring_params, sq_off.tail)',
+  'URING_PARAMS.sqArray': 'offsetof(struct io_uring_params, sq_off.array)',
+  'URING_PARAMS.cqHead': 'offsetof(struct io_uring_params, cq_off.head)',
+  'URING_PARAMS.cqTail': 'offsetof(struct io_uring_params, cq_off.tail)',
+  'URING_PARAMS.cqes': 'offsetof(struct io_uring_params, cq_off.cqes)',
+  'URING_SQE.size': 'sizeof(struct io_uring_sqe)',
+  'URING_SQE.opcode': 'offsetof(struct io_uring_sqe, opcode)',
+  'URING_SQE.flags': 'offsetof(struct io_uring_sqe, flags)',
+  'URING_SQE.fd': 'offsetof(struct io_uring_sqe, fd)',
+  'URING_SQE.offset': 'offsetof(struct io_uring_sqe, off)',
+  'URING_SQE.address': 'offsetof(struct io_uring_sqe, addr)',
+  'URING_SQE.length': 'offsetof(struct io_uring_sqe, len)',
+  'URING_SQE.openFlags': 'offsetof(struct io_uring_sqe, open_flags)',
+  'URING_SQE.userData': 'offsetof(struct io_uring_sqe, user_data)',
+  'URING_SQE.fileIndex': 'offsetof(struct io_uring_sqe, file_index)',
+  'URING_CQE.size': 'sizeof(struct io_uring_cqe)',
+  'URING_CQE.userData': 'offsetof(struct io_uring_cqe, user_data)',
+  'URING_CQE.result': 'offsetof(struct io_uring_cqe, res)',
+  'URING_REGISTER.size': 'sizeof(struct io_uring_rsrc_register)',
+  'URING_REGISTER.count': 'offsetof(struct io_uring_rsrc_register, nr)',
+  'URING_REGISTER.flags': 'offsetof(struct io_uring_rsrc_register, flags)',
   'FSXATTR.flags': 'offsetof(struct fsxattr, fsx_xflags)',
   'FSXATTR.project': 'offsetof(struct fsxattr, fsx_projid)',
   'DISK_QUOTA.size': 'sizeof(struct fs_disk_quota)',
@@ -169,6 +194,7 @@ function compile(expressions: Record<string, string>): Record<string, number> {
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -178,6 +204,7 @@ function compile(expressions: Record<string, string>): Record<string, number> {
 #include <linux/dqblk_xfs.h>
 #include <linux/fs.h>
 #include <linux/fsverity.h>
+#include <linux/io_uring.h>
 #include <linux/loop.h>
 #include <linux/quota.h>
 #ifndef EXT4_IOC_RESIZE_FS
