@@ -10,7 +10,6 @@ import {
   mkdirSync,
   openSync,
   readSync,
-  statSync,
   writeSync,
 } from 'node:fs'
 import {
@@ -23,6 +22,7 @@ import {
   type Directory,
   diskUsageInSlices,
   enableVerity,
+  fileSize,
   IntegrityError,
   isErrno,
   materialise,
@@ -163,7 +163,7 @@ export class Bases {
       sample ??= digest
       bytes += Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES
       if (verity) verity = this.#protect(digest, size)
-      else this.#checkLength(digest, statOf(this.#objects.path(digest), digest).size, size)
+      else this.#checkLength(digest, sizeOf(this.#objects.path(digest), digest), size)
     }
     if (!verity && mode === 'require') throw noVerity()
     return { bytes, sample, verity }
@@ -174,7 +174,7 @@ export class Bases {
     const path = this.#objects.path(digest)
     const fd = openOf(path, digest)
     try {
-      this.#checkLength(digest, statSync(path).size, size)
+      this.#checkLength(digest, fileSize(path), size)
       if (measureVerity(fd)?.digest !== digest && !enableVerity(fd)) return false
       const measured = measureVerity(fd)?.digest
       if (measured === digest) return true
@@ -266,9 +266,9 @@ function objectMissing(object: VerityDigest, cause: unknown): NotFoundError {
   })
 }
 
-function statOf(path: string, digest: VerityDigest): { size: number } {
+function sizeOf(path: string, digest: VerityDigest): number {
   try {
-    return statSync(path)
+    return fileSize(path)
   } catch (error) {
     if (isErrno(error, 'ENOENT')) throw objectMissing(digest, error)
     throw error

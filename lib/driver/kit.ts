@@ -30,6 +30,7 @@ export { cloneMount, placeMount, settleMount, unmount } from '../linux/mount-con
 export { isMountPoint } from '../linux/mount-points.js'
 export { namesIn } from '../linux/names.js'
 export { removeTree, removeTreeInSlices } from '../linux/remove-tree.js'
+export { fileSize } from '../linux/stat.js'
 export { syncDirectory, syncFilesystem, syncFilesystemOf } from '../linux/sync.js'
 export { enableVerity, measureVerity } from '../linux/verity.js'
 export { LimitedSpaces } from '../quota/limited-space.js'

@@ -4,12 +4,13 @@
 import { chmodSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { DriverModule } from '../driver/contract.js'
-import { loadDriver, probeDriver } from '../driver/host.js'
+import { loadDriver, openDriver, probeDriver } from '../driver/host.js'
 import { BugError, isErrno, isGrootError, StoreError } from '../errors.js'
 import type { IdMapping } from '../ids/mapping.js'
 import { LockManager } from '../locks/locks.js'
 import { newDescriptor, readDescriptor, writeDescriptor } from '../store/descriptor.js'
 import { type StoreLayout, storeDirectories, storeLayout } from '../store/layout.js'
+import { objectReader } from '../store/objects.js'
 import { isTemporaryName } from '../store/records.js'
 import type { InitStoreOptions, StoreInfo } from './api.js'
 import { BACKING_RECORD, refuseUnmounted, unmountBacking } from './backing.js'
@@ -69,6 +70,7 @@ async function fillStore(
   makeDirectories(layout)
   const { module, notes } = await firstUsable(layout.root, candidates)
   await probeLocks(layout)
+  await prepareDriver(layout, module, options.driverOptions)
   const descriptor = newDescriptor(module.name, options.driverOptions, mapping, options.noSync)
   // commit point: store.json, the last file of a new store
   if (!writeDescriptor(layout.descriptor, descriptor)) return null
@@ -111,6 +113,21 @@ async function firstUsable(
     }
   }
   throw new BugError('Cannot choose a driver: there is none to choose from')
+}
+
+/** What a driver finds out once of its place, it finds out now, and no create has to wait for it. */
+async function prepareDriver(
+  layout: StoreLayout,
+  module: DriverModule,
+  driverOptions: unknown,
+): Promise<void> {
+  const room = {
+    directory: layout.driver(module.name),
+    objects: objectReader(layout.objects),
+    events: () => {},
+  }
+  const driver = await openDriver(module, room, module.parseOptions(driverOptions ?? null))
+  await driver.close?.()
 }
 
 const OWN_FILES = new Set(['store.json', BACKING_RECORD])
