@@ -6,21 +6,22 @@
  * are used as they are; clean may take them away until the record is announced (store/publishing.ts). Runs on an ingest
  * thread.
  */
-import { createHash, type Hash } from 'node:crypto'
 import { closeSync, constants, fstatSync, mkdirSync, openSync, readSync, renameSync, rmSync } from 'node:fs'
 import { algorithmOf, type DiffId, type Digest, encodedOf, shortDigest } from '../digest.js'
 import { ImageError, IntegrityError } from '../errors.js'
-import { syncDirectory, syncFilesystem } from '../linux/sync.js'
+import { syncDirectory } from '../linux/sync.js'
 import { readGeneration } from '../store/generation.js'
 import { stagedRecord } from '../store/publishing.js'
-import { NO_CONTENT } from '../tree/model.js'
+import type { LayerChange } from '../tree/change.js'
+import { type Content, NO_CONTENT } from '../tree/model.js'
 import { type Compression, decompress } from './decompress.js'
 import type { TarEntry } from './entry.js'
 import type { LayerLimits } from './limits.js'
-import { applyPolicy } from './policy.js'
+import { applyPolicy, type DroppedXattr } from './policy.js'
 import { TarReader, type TarSink } from './read-tar.js'
 import { RecordWriter, readRecord } from './record.js'
 import { StagedObjects } from './staged-objects.js'
+import { StreamHash } from './stream-hash.js'
 
 export interface IngestRequest {
   /** What the blob must be. */
@@ -40,9 +41,16 @@ export interface IngestRequest {
   readonly generation: string
   /** Whether contents that the store has are used as they are; else all are written. */
   readonly reuse: boolean
+  /** How many of the kernel's threads may write contents. */
+  readonly writers: number
   readonly limits: LayerLimits
   /** False for a store whose owner does without: see lib/linux/sync.ts. */
   readonly sync: boolean
+  /**
+   * Whether the store's filesystem keeps the order of metadata (lib/linux/ordered-metadata.ts). Then nothing is synced after the
+   * contents, and all is durable as soon as any later change of the store is: that is the caller's to see to.
+   */
+  readonly isOrdered: boolean
 }
 
 export interface IngestHooks {
@@ -52,6 +60,10 @@ export interface IngestHooks {
   recording(): void
   /** The layer is verified and its record whole, in its staging directory; contents are not published yet. */
   recorded(): void
+  /** With it, where somebody wants it: what the record will give when it is replayed. */
+  readonly changes?: ((changes: readonly LayerChange[], dropped: readonly DroppedXattr[]) => void) | undefined
+  /** Syncs the filesystem that a descriptor is on, and lets others work meanwhile. */
+  syncFilesystem(fd: number): Promise<void>
   /** Puts the staged record where clean sees it, under the gc lock. @returns the generation then */
   announce(): Promise<string>
 }
@@ -82,30 +94,52 @@ export async function ingestLayer(
   // Before the first look at what the store has.
   const generation = readGeneration(request.generation)
   const fd = openSync(stagedRecord(request.staging), 'wx', 0o600)
-  const objects = new StagedObjects(request.objects, request.staging, request.reuse)
   try {
-    const ingest = new Ingest(new RecordWriter(fd, () => hooks.recording()), objects, request.limits)
-    await using bytes = new VerifiedBlob(blob, request, hooks.progress)
-    const diff = createHash(algorithmOf(request.diffId))
-    try {
-      await readTar(decompress(bytes, request.compression), diff, ingest)
-    } catch (error) {
-      // Altered bytes look like a malformed archive first: whose fault it is, the digest of the whole says.
-      if (error instanceof ImageError) await bytes.drain()
-      throw error
-    }
-    const found = diff.digest('hex')
-    if (found !== encodedOf(request.diffId)) throw wrongDiffId(request, found)
+    using objects = new StagedObjects(request.objects, request.staging, request.reuse, request.writers)
+    const isCollecting = hooks.changes !== undefined
+    const ingest = new Ingest(
+      new RecordWriter(fd, () => hooks.recording()),
+      objects,
+      request.limits,
+      isCollecting,
+    )
+    await readLayer(request, blob, hooks, ingest)
     ingest.end()
+    objects.settle()
+    hooks.changes?.(ingest.changes, ingest.dropped)
     hooks.recorded()
     // One sync for all new objects and the record; an fsync each costs a thousand times as much.
-    syncFilesystem(fd)
+    await hooks.syncFilesystem(fd)
     if (!(await publish(request, objects, generation, hooks))) return null
     return { entries: ingest.entries, newObjects: objects.count, newBytes: objects.bytes }
   } finally {
-    objects.abandon()
     closeSync(fd)
   }
+}
+
+/** Reads the blob to its end, and sees that it and what is in it are what they should be. */
+async function readLayer(
+  request: IngestRequest,
+  blob: AsyncIterable<Uint8Array>,
+  hooks: IngestHooks,
+  ingest: Ingest,
+): Promise<void> {
+  await using bytes = new VerifiedBlob(blob, request, hooks.progress)
+  await using diff = await StreamHash.of(algorithmOf(request.diffId))
+  try {
+    for await (const chunk of decompress(bytes, request.compression)) {
+      diff.update(chunk)
+      ingest.reader.write(chunk)
+      await diff.ready()
+    }
+    ingest.reader.end()
+  } catch (error) {
+    // Altered bytes look like a malformed archive first: whose fault it is, the digest of the whole says.
+    if (error instanceof ImageError) await bytes.drain()
+    throw error
+  }
+  const found = await diff.digest()
+  if (found !== encodedOf(request.diffId)) throw wrongDiffId(request, found)
 }
 
 /** @param generation that of before the layer was read @returns false when contents are gone that were to be used */
@@ -115,20 +149,21 @@ async function publish(
   generation: string,
   hooks: IngestHooks,
 ): Promise<boolean> {
-  const { announced, record, reuse } = request
+  const { announced, record, reuse, isOrdered } = request
   let isCommitted = false
   try {
     const now = await hooks.announce()
     // From here on nothing is taken away that the record names, so what is there now stays.
     if (reuse && now !== generation && !hasAll(announced, objects)) return false
-    objects.publish()
+    const touched = objects.publish()
+    if (!isOrdered) for (const directory of touched) syncDirectory(directory)
     // commit point: the layer record
     renameSync(announced, record)
     isCommitted = true
   } finally {
     if (!isCommitted) rmSync(announced, { force: true })
   }
-  syncDirectory(record.slice(0, record.lastIndexOf('/')))
+  if (!isOrdered) syncDirectory(record.slice(0, record.lastIndexOf('/')))
   return true
 }
 
@@ -161,14 +196,6 @@ export async function* fileChunks(path: string, offset: number, length: number):
   }
 }
 
-async function readTar(chunks: AsyncIterable<Uint8Array>, diff: Hash, ingest: Ingest): Promise<void> {
-  for await (const chunk of chunks) {
-    diff.update(chunk)
-    ingest.reader.write(chunk)
-  }
-  ingest.reader.end()
-}
-
 /** A blob that passes on while its size and digest are taken. Its end throws when they are others. */
 class VerifiedBlob implements AsyncIterable<Uint8Array>, AsyncDisposable {
   readonly #chunks: AsyncGenerator<Uint8Array>
@@ -197,7 +224,7 @@ async function* verifyBlob(
   request: IngestRequest,
   onProgress: (bytes: number) => void,
 ): AsyncGenerator<Uint8Array> {
-  const hash = createHash(algorithmOf(request.digest))
+  await using hash = await StreamHash.of(algorithmOf(request.digest))
   let size = 0
   let reported = 0
   for await (const chunk of blob) {
@@ -209,9 +236,10 @@ async function* verifyBlob(
       onProgress(size)
     }
     yield chunk
+    await hash.ready()
   }
   if (size !== request.size) throw wrongSize(request, size)
-  const found = hash.digest('hex')
+  const found = await hash.digest()
   if (found !== encodedOf(request.digest)) {
     throw new IntegrityError(
       'digest-mismatch',
@@ -225,15 +253,22 @@ async function* verifyBlob(
 class Ingest implements TarSink {
   readonly reader: TarReader
   entries = 0
+  /** What the members do to the tree, when that is wanted. */
+  readonly changes: LayerChange[] = []
+  readonly dropped: DroppedXattr[] = []
   readonly #record: RecordWriter
   readonly #objects: StagedObjects
   readonly #limits: LayerLimits
+  readonly #isCollecting: boolean
   #inContent = false
+  /** What the member whose content is being read does. */
+  #change: LayerChange | null = null
 
-  constructor(record: RecordWriter, objects: StagedObjects, limits: LayerLimits) {
+  constructor(record: RecordWriter, objects: StagedObjects, limits: LayerLimits, isCollecting: boolean) {
     this.#record = record
     this.#objects = objects
     this.#limits = limits
+    this.#isCollecting = isCollecting
     this.reader = new TarReader(this, limits)
   }
 
@@ -242,10 +277,11 @@ class Ingest implements TarSink {
   }
 
   entry(entry: TarEntry): void {
-    // Refuses early, before anything of the member is written; the change itself is made again from the record.
-    applyPolicy(entry, NO_CONTENT, this.#limits)
+    // Refuses early, before anything of the member is written.
+    const change = applyPolicy(entry, NO_CONTENT, this.#limits, (dropped) => this.dropped.push(dropped))
     this.entries++
-    if (entry.size === 0) return
+    if (entry.size === 0) return this.#collect(change)
+    this.#change = change
     this.#inContent = true
     this.#objects.begin(entry.size, entry.sparse)
   }
@@ -257,12 +293,25 @@ class Ingest implements TarSink {
   entryEnd(): void {
     if (!this.#inContent) return
     this.#inContent = false
-    this.#record.content(this.#objects.finish())
+    const content = this.#objects.finish()
+    this.#record.content(content)
+    if (this.#isCollecting) this.#collect(withContent(this.#change, content))
+    this.#change = null
   }
 
   end(): void {
     this.#record.end()
   }
+
+  #collect(change: LayerChange | null): void {
+    if (this.#isCollecting && change !== null) this.changes.push(change)
+  }
+}
+
+/** The same, for the content that the member turned out to have. */
+function withContent(change: LayerChange | null, content: Content): LayerChange | null {
+  if (change?.kind !== 'inode' || change.inode.kind !== 'file') return change
+  return { ...change, inode: { ...change.inode, content } }
 }
 
 function wrongSize(request: IngestRequest, found: number): IntegrityError {

@@ -4,36 +4,27 @@
  *
  * Synchronous: runs on an ingest thread.
  */
-import {
-  closeSync,
-  existsSync,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  unlinkSync,
-  writeSync,
-} from 'node:fs'
+import { existsSync } from 'node:fs'
 import { VerityHasher, verityDigest } from '../composefs/verity.js'
 import type { VerityDigest } from '../digest.js'
-import { BugError, isErrno } from '../errors.js'
-import { syncDirectory } from '../linux/sync.js'
+import { BugError } from '../errors.js'
 import { objectName } from '../store/objects.js'
 import { type Content, MAX_INLINE_BYTES } from '../tree/model.js'
 import type { SparseRun } from './entry.js'
 import { SeenObjects } from './seen-objects.js'
+import { type LargeFile, StagingFiles } from './staging-files.js'
 
 /** Up to here a content is gathered in memory, so that a known one is never written. */
 const MEMORY_BYTES = 1024 * 1024
-const OBJECT_MODE = 0o444
 
-export class StagedObjects {
+export class StagedObjects implements Disposable {
   readonly #objects: string
-  readonly #staging: string
+  readonly #files: StagingFiles
   /** What may be used as it is. */
   readonly #seen: SeenObjects | null
   readonly #staged = new Set<VerityDigest>()
-  readonly #buffer = Buffer.allocUnsafe(MEMORY_BYTES)
+  /** For contents that come in several pieces; made when the first one does. */
+  #buffer: Buffer | null = null
   #current: Gathering | null = null
   #bytes = 0
 
@@ -41,10 +32,11 @@ export class StagedObjects {
    * @param objects the store's `objects/`
    * @param staging an empty directory on the same filesystem, this ingest's own
    * @param reuse whether contents that are in `objects/` already are left out
+   * @param writers how many of the kernel's threads may write files; 0 for none
    */
-  constructor(objects: string, staging: string, reuse = true) {
+  constructor(objects: string, staging: string, reuse = true, writers = 1) {
     this.#objects = objects
-    this.#staging = staging
+    this.#files = new StagingFiles(objects, staging, writers)
     this.#seen = reuse ? new SeenObjects(objects) : null
   }
 
@@ -65,7 +57,7 @@ export class StagedObjects {
   begin(size: number, runs: readonly SparseRun[] | null): void {
     if (this.#current !== null) throw new BugError('Cannot begin a content inside another')
     const sink =
-      size <= MEMORY_BYTES ? new MemorySink(this.#buffer, size) : new FileSink(`${this.#staging}/large`)
+      size <= MEMORY_BYTES ? new MemorySink(() => this.#memory(), size) : new FileSink(this.#files.begin())
     this.#current = { size, sink, runs: runs ?? [{ offset: 0, length: size }], run: 0, inRun: 0 }
   }
 
@@ -98,35 +90,29 @@ export class StagedObjects {
       : this.#finishFile(now.sink, now.size)
   }
 
-  /** Leaves an unfinished content; its temporary file stays for whoever removes the staging directory. */
-  abandon(): void {
-    if (this.#current?.sink instanceof FileSink) this.#current.sink.close()
-    this.#current = null
+  /** When this returns, all contents are written, though not to the disk. */
+  settle(): void {
+    this.#files.settle()
   }
 
-  /**
-   * Renames all that was staged into `objects/` and syncs the directories it touched. The contents must be synced already.
-   *
-   * Another ingest may have brought the same object meanwhile: the rename then puts equal bytes in place of equal bytes.
-   */
-  publish(): void {
-    const touched = new Set<string>()
-    for (const digest of this.#staged) {
-      const prefix = digest.slice(0, 2)
-      const directory = `${this.#objects}/${prefix}`
-      const from = `${this.#staging}/${digest}`
-      const to = `${directory}/${digest.slice(2)}`
-      try {
-        renameSync(from, to)
-      } catch (error) {
-        if (!isErrno(error, 'ENOENT')) throw error
-        mkdirSync(directory, { mode: 0o711, recursive: true })
-        touched.add(this.#objects)
-        renameSync(from, to)
-      }
-      touched.add(directory)
+  /** Moves all that was staged into `objects/`. The contents must be synced already. @returns directories to be synced */
+  publish(): Iterable<string> {
+    return this.#files.publish()
+  }
+
+  /** Leaves an unfinished content. What is not published stays for whoever removes the staging directory. */
+  [Symbol.dispose](): void {
+    try {
+      if (this.#current?.sink instanceof FileSink) this.#current.sink.close()
+      this.#current = null
+    } finally {
+      this.#files[Symbol.dispose]()
     }
-    for (const directory of touched) syncDirectory(directory)
+  }
+
+  #memory(): Buffer {
+    this.#buffer ??= Buffer.allocUnsafeSlow(MEMORY_BYTES)
+    return this.#buffer
   }
 
   #finishMemory(sink: MemorySink, size: number): Content {
@@ -134,12 +120,7 @@ export class StagedObjects {
     if (size <= MAX_INLINE_BYTES) return { kind: 'inline', bytes: Uint8Array.prototype.slice.call(bytes) }
     const digest = verityDigest(bytes)
     if (!this.#isKnown(digest)) {
-      const fd = openSync(`${this.#staging}/${digest}`, 'wx', OBJECT_MODE)
-      try {
-        writeAll(fd, bytes, 0)
-      } finally {
-        closeSync(fd)
-      }
+      this.#files.add(digest, bytes)
       this.#note(digest, size)
     }
     return { kind: 'object', digest }
@@ -148,9 +129,9 @@ export class StagedObjects {
   #finishFile(sink: FileSink, size: number): Content {
     const digest = sink.finish(size)
     if (this.#isKnown(digest)) {
-      unlinkSync(sink.path)
+      sink.file.drop()
     } else {
-      renameSync(sink.path, `${this.#staging}/${digest}`)
+      sink.file.keep(digest)
       this.#note(digest, size)
     }
     return { kind: 'object', digest }
@@ -176,74 +157,66 @@ interface Gathering {
 
 /** Gathers a small content. A content that arrives in one piece is used where it stands. */
 class MemorySink {
-  readonly #buffer: Buffer
+  readonly #memory: () => Buffer
   readonly #size: number
   #whole: Uint8Array | null = null
-  #started = false
+  /** What is put together, as soon as there is more than one piece. */
+  #buffer: Buffer | null = null
 
-  constructor(buffer: Buffer, size: number) {
-    this.#buffer = buffer
+  /** @param memory where to put it together */
+  constructor(memory: () => Buffer, size: number) {
+    this.#memory = memory
     this.#size = size
   }
 
   put(offset: number, bytes: Uint8Array): void {
-    if (!this.#started && bytes.length === this.#size) {
+    if (bytes.length === this.#size) {
       this.#whole = bytes
-      this.#started = true
       return
     }
-    this.#start()
-    this.#buffer.set(bytes, offset)
+    this.#gathered().set(bytes, offset)
   }
 
   finish(): Uint8Array {
-    if (this.#whole !== null) return this.#whole
-    this.#start()
-    return this.#buffer.subarray(0, this.#size)
+    return this.#whole ?? this.#gathered()
   }
 
-  #start(): void {
-    if (this.#started) return
-    this.#started = true
-    this.#buffer.fill(0, 0, this.#size) // holes of sparse files
+  #gathered(): Buffer {
+    // Zeros, for the holes of sparse files.
+    this.#buffer ??= this.#memory().subarray(0, this.#size).fill(0)
+    return this.#buffer
   }
 }
 
-/** Streams a large content to a temporary file, hashing as it passes. Offsets only grow. */
+/** Streams a large content to a file, hashing as it passes. Offsets only grow. */
 class FileSink {
-  readonly path: string
-  readonly #fd: number
+  readonly file: LargeFile
   readonly #hasher = new VerityHasher()
   #at = 0
-  #open = true
+  #isOpen = true
 
-  constructor(path: string) {
-    this.path = path
-    this.#fd = openSync(path, 'wx', OBJECT_MODE)
+  constructor(file: LargeFile) {
+    this.file = file
   }
 
   put(offset: number, bytes: Uint8Array): void {
     if (offset > this.#at) this.#hasher.updateZeros(offset - this.#at)
+    this.file.put(bytes, offset)
     this.#hasher.update(bytes)
-    writeAll(this.#fd, bytes, offset)
     this.#at = offset + bytes.length
   }
 
   finish(size: number): VerityDigest {
     if (size > this.#at) {
       this.#hasher.updateZeros(size - this.#at)
-      ftruncateSync(this.#fd, size)
+      this.file.setLength(size)
     }
     this.close()
     return this.#hasher.digest()
   }
 
   close(): void {
-    if (this.#open) closeSync(this.#fd)
-    this.#open = false
+    if (this.#isOpen) this.file.close()
+    this.#isOpen = false
   }
-}
-
-function writeAll(fd: number, bytes: Uint8Array, position: number): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at, position + at)
 }

@@ -14,6 +14,7 @@ import type { LayerLimits } from '../layer/limits.js'
 import type { DroppedXattr } from '../layer/policy.js'
 import { replayInSteps } from '../layer/replay.js'
 import { runInSlices, type Work } from '../linux/slices.js'
+import type { LayerChange } from '../tree/change.js'
 import { Merger } from '../tree/merge.js'
 import type { Tree } from '../tree/model.js'
 
@@ -37,6 +38,12 @@ interface Growing {
   isWhole: boolean
 }
 
+/** What a layer does to the tree, and what is not taken over of it. */
+interface LayerWork {
+  readonly changes: readonly LayerChange[]
+  readonly dropped: readonly DroppedXattr[]
+}
+
 export class EarlyMerge implements Disposable {
   readonly #order: readonly DiffId[]
   readonly #limits: LayerLimits
@@ -44,6 +51,8 @@ export class EarlyMerge implements Disposable {
   readonly #ended = new AbortController()
   readonly #records = new Map<DiffId, Growing>()
   readonly #announced = new Set<DiffId>()
+  /** Of layers that were read on this thread. */
+  readonly #changes = new Map<DiffId, LayerWork>()
   readonly #merging: Promise<MergedImage | null>
   #wake: () => void = () => {}
 
@@ -77,6 +86,12 @@ export class EarlyMerge implements Disposable {
     this.#wake()
   }
 
+  /** A layer was read on this thread, and is verified. */
+  read(diffId: DiffId, changes: readonly LayerChange[], dropped: readonly DroppedXattr[]): void {
+    this.#changes.set(diffId, { changes, dropped })
+    this.#wake()
+  }
+
   /** Its thread waits for nobody here any more. */
   announced(diffId: DiffId): void {
     this.#announced.add(diffId)
@@ -86,7 +101,8 @@ export class EarlyMerge implements Disposable {
   /** All layers are in the store. @returns null when they could not be merged, or one was never told of */
   async result(): Promise<MergedImage | null> {
     const isTold = (diffId: DiffId) =>
-      this.#records.get(diffId)?.isWhole === true && this.#announced.has(diffId)
+      this.#changes.has(diffId) ||
+      (this.#records.get(diffId)?.isWhole === true && this.#announced.has(diffId))
     if (!this.#order.every(isTold)) return null
     return await this.#merging
   }
@@ -120,15 +136,23 @@ export class EarlyMerge implements Disposable {
     const dropped = new Map<string, number>()
     const onDropped = ({ name }: DroppedXattr) => dropped.set(name, (dropped.get(name) ?? 0) + 1)
     for (const [number, diffId] of this.#order.entries()) {
-      await this.#until(() => this.#records.has(diffId))
+      await this.#until(() => this.#records.has(diffId) || this.#changes.has(diffId))
+      const read = this.#changes.get(diffId)
+      if (read !== undefined) {
+        read.dropped.forEach(onDropped)
+        merger.apply(read.changes, number)
+        continue
+      }
       const growing = this.#records.get(diffId)!
       const replay = replayInSteps(`/proc/self/fd/${growing.fd}`, this.#limits, onDropped)
       merger.apply(await this.#runAsItGrows(replay, growing), number)
     }
     const tree: Tree = { root: merger.root }
     const image = new TreeImage(tree)
-    // Not before: this is done in one go, and whoever wants to announce a record would wait for it.
-    await this.#until(() => this.#order.every((diffId) => this.#announced.has(diffId)))
+    // Not before: this is done in one go, and whoever wants to announce a record would wait for it. Layers that are read here
+    // are being synced now, for which nobody is needed.
+    const waitsForNobody = (diffId: DiffId) => this.#announced.has(diffId) || this.#changes.has(diffId)
+    await this.#until(() => this.#order.every(waitsForNobody))
     image.plan()
     return { tree, image, entries: merger.entries, dropped }
   }

@@ -125,7 +125,8 @@ async function resolveImage(
   // Local sources have no name to be known by, and nobody needs to be asked for them.
   if (pull === 'never' && source.name !== undefined) throw notCached(source.name)
   // A new name, so layers are likely to come; the thread that reads them starts while the registry is asked.
-  if (source.name !== undefined && !wasResolved(store.layout, source.name, platform)) store.pool.warm()
+  const isNew = source.name !== undefined && !wasResolved(store.layout, source.name, platform)
+  if (isNew && !store.isAlone) store.pool.warm()
   try {
     return await source.resolve({ platform, signal, known })
   } catch (error) {

@@ -10,13 +10,14 @@ import type { IngestResult } from '../layer/ingest.js'
 import type { LayerLimits } from '../layer/limits.js'
 import type { DroppedXattr } from '../layer/policy.js'
 import { replayLayer } from '../layer/replay.js'
-import { isSyncing } from '../linux/sync.js'
+import { isSyncing, syncDirectory } from '../linux/sync.js'
 import type { LockRequest } from '../locks/locks.js'
 import type { BlobContent, ImageLayer, ImageSource, ResolvedImage } from '../sources/source.js'
 import type { Lease } from '../store/leases.js'
 import { announcedPath, announceRecord, stagedRecord } from '../store/publishing.js'
 import { Merger } from '../tree/merge.js'
 import type { Tree } from '../tree/model.js'
+import type { JobRunner } from '../worker/pool.js'
 import { withAnyListeners } from './call.js'
 import type { EarlyMerge } from './early-merge.js'
 import type { OpenedStore } from './opened-store.js'
@@ -29,6 +30,8 @@ export interface IngestContext {
   readonly locking: LockRequest
   /** Told of each layer when it is known or read. */
   readonly early?: EarlyMerge
+  /** Whether there is enough to read beside the largest layer to share the work. Default false. */
+  readonly isShared?: boolean
   /** Opened when the first missing layer needs it: a cached image needs no source. */
   source(): Promise<ImageSource>
 }
@@ -42,9 +45,15 @@ export async function ingestMissingLayers(
   const failed = new AbortController()
   const signal = withAnyListeners(AbortSignal.any([context.signal, failed.signal]))
   const each = new Map(image.layers.map((layer) => [layer.diffId, layer]))
+  const isShared = isWorthSharing(store, [...each.values()])
   const ingests = [...each.values()].map(async (layer) => {
     try {
-      await ingestIfMissing(store, layer, { ...context, signal, locking: { ...context.locking, signal } })
+      return await ingestIfMissing(store, layer, {
+        ...context,
+        isShared,
+        signal,
+        locking: { ...context.locking, signal },
+      })
     } catch (error) {
       // The first failure is the reason that the others report; theirs would only say that they were aborted.
       failed.abort(error)
@@ -55,6 +64,9 @@ export async function ingestMissingLayers(
   // What comes next needs the memory, and an orchestrator between two images too.
   store.pool.trim()
   if (results.some((result) => result.status === 'rejected')) throw failed.signal.reason
+  // One for all layers, with their contents, where that is enough.
+  if (store.isOrdered && results.some((result) => result.status === 'fulfilled' && result.value))
+    syncDirectory(store.layout.layers)
 }
 
 /**
@@ -92,7 +104,12 @@ export function tellOfMerge(entries: number, dropped: ReadonlyMap<string, number
   events({ kind: 'tree-merged', entries })
 }
 
-async function ingestIfMissing(store: OpenedStore, layer: ImageLayer, context: IngestContext): Promise<void> {
+/** @returns whether it was missing */
+async function ingestIfMissing(
+  store: OpenedStore,
+  layer: ImageLayer,
+  context: IngestContext,
+): Promise<boolean> {
   const { diffId, descriptor } = layer
   const record = store.layout.layer(diffId)
   if (!existsSync(record)) {
@@ -101,11 +118,13 @@ async function ingestIfMissing(store: OpenedStore, layer: ImageLayer, context: I
     // Again, now that nobody else is reading it: who held the lock may have brought it.
     if (!existsSync(record)) {
       const signal = withAnyListeners(AbortSignal.any([context.signal, lock.lost]))
-      return await ingest(store, layer, record, { ...context, signal })
+      await ingest(store, layer, record, { ...context, signal })
+      return true
     }
   }
   context.early?.known(diffId, record)
   context.events({ kind: 'layer-known', diffId })
+  return false
 }
 
 /** Reads a layer again that the store has: its record and all its contents are replaced, none is taken for good. */
@@ -119,6 +138,7 @@ export async function fetchLayerAgain(
   const record = store.layout.layer(layer.diffId)
   const result = await readLayer(store, layer, record, false, { ...context, signal })
   if (result === null) throw new BugError('Cannot bring in a layer: contents of its own were taken away')
+  if (store.isOrdered) syncDirectory(store.layout.layers)
   context.events({ kind: 'layer-done', diffId: layer.diffId, ...result })
 }
 
@@ -162,6 +182,31 @@ async function readLayer(
   }
 }
 
+/** What is read in the time that handing it to a thread takes; and what it may expand to keeps nobody waiting for long. */
+const SMALL_LAYER_BYTES = 64 * 1024
+const WRITERS_OF_THREAD = 1 // beside other threads
+const WRITERS_ALONE = 4
+
+/** Whether what is missing beside the largest layer is more than half of that. */
+function isWorthSharing({ layout }: OpenedStore, layers: readonly ImageLayer[]): boolean {
+  const missing = layers.filter(({ diffId }) => !existsSync(layout.layer(diffId)))
+  const sizes = missing.map(({ descriptor }) => descriptor.size)
+  const largest = Math.max(0, ...sizes)
+  return sizes.reduce((sum, size) => sum + size, -largest) > largest / 2
+}
+
+/** Who reads a layer: where there are several large ones, threads do, beside each other. */
+function readerOf(
+  store: OpenedStore,
+  { descriptor }: ImageLayer,
+  { isShared = false }: IngestContext,
+): { runner: JobRunner; writers: number } {
+  const isHere = descriptor.size <= SMALL_LAYER_BYTES || (store.isAlone && !isShared)
+  return isHere
+    ? { runner: store.here, writers: WRITERS_ALONE }
+    : { runner: store.pool, writers: WRITERS_OF_THREAD }
+}
+
 async function readBlob(
   store: OpenedStore,
   layer: ImageLayer,
@@ -176,9 +221,11 @@ async function readBlob(
 ): Promise<IngestResult | null> {
   const { layout } = store
   const { diffId, descriptor } = layer
+  const { early } = context
   context.events({ kind: 'layer-start', diffId, bytes: descriptor.size })
   const announced = announcedPath(layout, context.lease.id, diffId)
-  return await store.pool.run(
+  const { runner, writers } = readerOf(store, layer, context)
+  return await runner.run(
     {
       kind: 'ingest',
       blob: blob.kind === 'file' ? blob : { kind: 'stream' },
@@ -193,20 +240,23 @@ async function readBlob(
         announced,
         generation: layout.generation,
         reuse,
+        writers,
         limits: context.limits,
         sync: isSyncing(),
+        isOrdered: store.isOrdered,
       },
     },
     {
       signal: context.signal,
       onProgress: (bytes) => context.events({ kind: 'layer-progress', diffId, bytes, of: descriptor.size }),
-      onRecording: () => context.early?.recording(diffId, stagedRecord(staging)),
-      onRecorded: () => context.early?.recorded(diffId, stagedRecord(staging)),
+      onRecording: () => early?.recording(diffId, stagedRecord(staging)),
+      onRecorded: () => early?.recorded(diffId, stagedRecord(staging)),
+      onChanges: early && ((changes, dropped) => early.read(diffId, changes, dropped)),
       // Who has the gc lock never waits for another, so it may be taken while the layer's is held.
       announce: async () => {
         await using _gc = await store.locks.gc(context.locking)
         const generation = announceRecord(layout, stagedRecord(staging), announced)
-        context.early?.announced(diffId)
+        early?.announced(diffId)
         return generation
       },
       onStreamOver: () => over.abort(),

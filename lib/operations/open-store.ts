@@ -34,7 +34,8 @@ import { whileWriting } from './writing.js'
  */
 export async function openStoreHere(options: OpenStoreOptions): Promise<GrootStore> {
   return await asGroot(`Cannot open store "${options.path}"`, async () => {
-    const open = () => openExisting(options.path, options.driver, commandName(), () => {})
+    const isCallers = options.thread === 'caller'
+    const open = () => openExisting(options.path, options.driver, commandName(), () => {}, isCallers)
     let store = await open()
     if (store === null && options.make !== false) {
       await makeStore({

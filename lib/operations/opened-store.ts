@@ -15,9 +15,12 @@ import { readDescriptor, type StoreDescriptor } from '../store/descriptor.js'
 import { type StoreLayout, storeDirectories, storeLayout } from '../store/layout.js'
 import { type ObjectReader, objectReader } from '../store/objects.js'
 import { RecentImages, RecentLayers } from '../store/recent.js'
+import { CallerJobs } from '../worker/caller-jobs.js'
 import { WorkerPool } from '../worker/pool.js'
 import { refuseUnmounted } from './backing.js'
 
+const MANY_PROCESSORS = 4 // so many are worth a thread for a single layer
+const MAX_TURNS = 8 // while one waits for a registry, others are read
 const MAX_THREADS = 4 // some 50 MB each while they read a layer, and 300 MB is what all may take
 
 export interface OpenedStore {
@@ -28,6 +31,10 @@ export interface OpenedStore {
   readonly locks: LockManager
   readonly objects: ObjectReader
   readonly pool: WorkerPool
+  /** Jobs on this thread, a few in turns. */
+  readonly here: CallerJobs
+  /** Whether this thread has nothing else to do, and few processors beside it. */
+  readonly isAlone: boolean
   /** Whether its filesystem keeps the order of metadata, so that one sync makes a series of changes durable. */
   readonly isOrdered: boolean
   readonly images: RecentImages
@@ -40,6 +47,7 @@ export interface OpenedStore {
  * Opens a store that exists.
  *
  * @param command what to show those who wait for our locks
+ * @param isCallers whether this is the caller's own thread, which has nothing else to do
  * @returns null when there is no store
  * @throws {StoreError} `store-invalid`, `store-version`, `store-feature`, `store-unsafe`, `store-driver`
  */
@@ -48,6 +56,7 @@ export async function openExisting(
   driverName: string | undefined,
   command: string,
   events: EventSink,
+  isCallers = false,
 ): Promise<OpenedStore | null> {
   const layout = storeLayout(storePath(path))
   if (!existsSync(layout.root)) return null
@@ -83,6 +92,8 @@ export async function openExisting(
       await opened.driver?.close?.()
     },
     pool,
+    here: new CallerJobs(MAX_TURNS, layout.root),
+    isAlone: isCallers && availableParallelism() < MANY_PROCESSORS,
     // Asked when something is written: reading verbs load no system calls for it.
     get isOrdered() {
       isOrdered ??= keepsMetadataOrder(layout.root)

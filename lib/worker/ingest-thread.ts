@@ -3,6 +3,7 @@
  */
 import { parentPort } from 'node:worker_threads'
 import { AbortedError, BugError } from '../errors.js'
+import { syncFilesystem } from '../linux/sync.js'
 import { type Job, runJob } from './jobs.js'
 import type { ToPool, ToThread } from './pool.js'
 import { fromWire, toWire, type WireError } from './wire-error.js'
@@ -46,6 +47,8 @@ async function run(job: Job, aborted: Int32Array, queue: ChunkQueue): Promise<vo
       progress: (bytes) => send({ kind: 'progress', bytes }),
       recording: () => send({ kind: 'recording' }),
       recorded: () => send({ kind: 'recorded' }),
+      // Nobody else works here.
+      syncFilesystem: async (fd) => syncFilesystem(fd),
       announce: () =>
         new Promise((resolve, reject) => {
           announcing = { resolve, reject }

@@ -5,7 +5,14 @@
 import type { DiffId, VerityDigest } from '../digest.js'
 import { isVerityDigest } from '../digest.js'
 import { isErrno, isGrootError } from '../errors.js'
-import { fileChunks, type IngestRequest, type IngestResult, ingestLayer, inLayer } from '../layer/ingest.js'
+import {
+  fileChunks,
+  type IngestHooks,
+  type IngestRequest,
+  type IngestResult,
+  ingestLayer,
+  inLayer,
+} from '../layer/ingest.js'
 import type { LayerLimits } from '../layer/limits.js'
 import { verifyLayer, verifyObject } from '../layer/verify.js'
 import { namesIn } from '../linux/names.js'
@@ -67,6 +74,10 @@ export interface JobContext {
   recording(): void
   /** Of an ingest: its record is whole. */
   recorded(): void
+  /** Of an ingest, where somebody wants it: what the record will give. */
+  readonly changes?: IngestHooks['changes'] | undefined
+  /** Of an ingest: syncs the filesystem that a descriptor is on, and lets others work meanwhile. */
+  syncFilesystem(fd: number): Promise<void>
   /** Of an ingest: asks the pool's side to announce the record. @returns the generation of `objects/` then */
   announce(): Promise<string>
   /** Throws when the job was aborted; asked often. */

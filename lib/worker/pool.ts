@@ -4,6 +4,7 @@
  */
 import type { Worker } from 'node:worker_threads'
 import { AbortedError, BugError } from '../errors.js'
+import type { IngestHooks } from '../layer/ingest.js'
 import type { Job, JobResults } from './jobs.js'
 import { startThread } from './threads.js'
 import { fromWire, toWire, type WireError } from './wire-error.js'
@@ -32,10 +33,18 @@ export interface RunOptions {
   readonly onRecording?: () => void
   /** Told that the record of an ingest is whole, before it is announced. */
   readonly onRecorded?: () => void
+  /** Told what the layer of an ingest does, by those who work where the caller is; instead of `onRecording`. */
+  readonly onChanges?: IngestHooks['changes'] | undefined
   /** Carries out `announce` of an ingest; must end when the signal fires. */
   readonly announce?: () => Promise<string>
   /** Called when the job is over, so that a stream that is being waited for ends. */
   readonly onStreamOver?: () => void
+}
+
+/** Who carries out jobs. */
+export interface JobRunner {
+  /** Waits for its turn when there are too many. */
+  run<J extends Job>(job: J, options: RunOptions): Promise<JobResults[J['kind']]>
 }
 
 const BATCH_BYTES = 1024 * 1024
@@ -45,7 +54,7 @@ const SMALL_BATCH_BYTES = 256 * 1024
 /** Chunks sent and not read yet are at most this many bytes, plus one chunk. */
 const WINDOW_BYTES = 4 * 1024 * 1024
 
-export class WorkerPool {
+export class WorkerPool implements JobRunner {
   readonly #size: number
   readonly #idle: Worker[] = []
   readonly #all = new Set<Worker>()

@@ -55,8 +55,10 @@ async function ingest(
     announced: `${directory}/announced-${count}`,
     generation: `${directory}/generation`,
     reuse: true,
+    writers: 1,
     limits: DEFAULT_LIMITS,
     sync: true,
+    isOrdered: false,
     ...change,
   }
   const announce = async () => {
@@ -70,7 +72,8 @@ async function ingest(
     expect(existsSync(request.announced)).toBe(false)
     recordedCount++
   }
-  const hooks = { progress: () => {}, recording: () => {}, recorded, announce }
+  const syncFilesystem = async () => {}
+  const hooks = { progress: () => {}, recording: () => {}, recorded, syncFilesystem, announce }
   const result = await ingestLayer(request, chunksOf(blob, chunkBytes), hooks)
   return { ...result, isRead: result !== null, record: request.record, diffId: request.diffId }
 }

@@ -39,8 +39,10 @@ function job(tar: Uint8Array, name: string): IngestJob {
       announced: `${directory}/announced-${name}`,
       generation: `${directory}/generation`,
       reuse: true,
+      writers: 1,
       limits: DEFAULT_LIMITS,
       sync: true,
+      isOrdered: false,
     },
   }
 }
