@@ -4,7 +4,7 @@
  * Bytes pass once: size and digest of the blob, decompression, diff id, tar reader, policy, contents to staging. Only
  * when all of it is verified are the objects published and, as the commit point, the record. Contents that the store has
  * are used as they are; clean may take them away until the record is announced (store/publishing.ts). Runs on an ingest
- * thread.
+ * thread, or where the operation does (worker/caller-jobs.ts).
  */
 import { closeSync, constants, fstatSync, mkdirSync, openSync, readSync, renameSync, rmSync } from 'node:fs'
 import { algorithmOf, type DiffId, type Digest, encodedOf, shortDigest } from '../digest.js'
@@ -255,11 +255,13 @@ class Ingest implements TarSink {
   entries = 0
   /** What the members do to the tree, when that is wanted. */
   readonly changes: LayerChange[] = []
+  /** With them. */
   readonly dropped: DroppedXattr[] = []
   readonly #record: RecordWriter
   readonly #objects: StagedObjects
   readonly #limits: LayerLimits
   readonly #isCollecting: boolean
+  readonly #onDropped: ((dropped: DroppedXattr) => void) | undefined
   #inContent = false
   /** What the member whose content is being read does. */
   #change: LayerChange | null = null
@@ -269,6 +271,7 @@ class Ingest implements TarSink {
     this.#objects = objects
     this.#limits = limits
     this.#isCollecting = isCollecting
+    this.#onDropped = isCollecting ? (dropped) => this.dropped.push(dropped) : undefined
     this.reader = new TarReader(this, limits)
   }
 
@@ -278,7 +281,7 @@ class Ingest implements TarSink {
 
   entry(entry: TarEntry): void {
     // Refuses early, before anything of the member is written.
-    const change = applyPolicy(entry, NO_CONTENT, this.#limits, (dropped) => this.dropped.push(dropped))
+    const change = applyPolicy(entry, NO_CONTENT, this.#limits, this.#onDropped)
     this.entries++
     if (entry.size === 0) return this.#collect(change)
     this.#change = change

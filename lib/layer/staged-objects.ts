@@ -2,7 +2,7 @@
  * New objects of one ingest: contents are written to a staging directory under their digest, and renamed into `objects/`
  * when the layer is verified and synced. Nothing unfinished is ever seen, reused or collected.
  *
- * Synchronous: runs on an ingest thread.
+ * Synchronous: runs where the layer is read. Who writes the files is staging-files.ts's business.
  */
 import { existsSync } from 'node:fs'
 import { VerityHasher, verityDigest } from '../composefs/verity.js'

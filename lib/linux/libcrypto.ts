@@ -1,7 +1,7 @@
 /**
  * Hashes that are computed on Node's thread pool, by the OpenSSL that Node brings: node:crypto computes on the thread that asks.
  *
- * Memory that is given is read until `settled` says that it is not any more.
+ * Memory that is given is read until the promise of `update` is settled.
  */
 import type koffi from 'koffi'
 

@@ -68,9 +68,9 @@ async function fillStore(
 ): Promise<StoreInfo | null> {
   if (before.length > 0 && readDescriptor(layout.descriptor) !== null) return null
   makeDirectories(layout)
-  const { module, notes } = await firstUsable(layout.root, candidates)
+  const { module, options: driverOptions, notes } = await firstUsable(layout.root, candidates)
   await probeLocks(layout)
-  await prepareDriver(layout, module, options.driverOptions)
+  await prepareDriver(layout, module, driverOptions)
   const descriptor = newDescriptor(module.name, options.driverOptions, mapping, options.noSync)
   // commit point: store.json, the last file of a new store
   if (!writeDescriptor(layout.descriptor, descriptor)) return null
@@ -97,13 +97,13 @@ async function candidate(name: string, { driverOptions }: InitStoreOptions): Pro
 async function firstUsable(
   directory: string,
   candidates: readonly Candidate[],
-): Promise<{ module: DriverModule; notes: readonly string[] }> {
+): Promise<Candidate & { notes: readonly string[] }> {
   const where = { directory, effectiveUid: process.geteuid?.() ?? 0 }
   const before: string[] = []
   for (const [index, { module, options }] of candidates.entries()) {
     try {
       const notes = await probeDriver(module, where, options)
-      return { module, notes: [...notes, ...before] }
+      return { module, options, notes: [...notes, ...before] }
     } catch (error) {
       if (!isGrootError(error) || error.code !== 'driver-unusable' || index === candidates.length - 1)
         throw error
@@ -126,7 +126,7 @@ async function prepareDriver(
     objects: objectReader(layout.objects),
     events: () => {},
   }
-  const driver = await openDriver(module, room, module.parseOptions(driverOptions ?? null))
+  const driver = await openDriver(module, room, driverOptions)
   await driver.close?.()
 }
 

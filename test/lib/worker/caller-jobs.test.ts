@@ -1,19 +1,17 @@
-import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type DiffId, sha256 } from '../../../lib/digest.js'
 import { AbortedError, RegistryError } from '../../../lib/errors.js'
 import { DEFAULT_LIMITS } from '../../../lib/layer/limits.js'
 import type { DroppedXattr } from '../../../lib/layer/policy.js'
 import { replayLayer } from '../../../lib/layer/replay.js'
-import { readGeneration } from '../../../lib/store/generation.js'
 import { layer } from '../../../lib/testkit/layer.js'
 import type { LayerChange } from '../../../lib/tree/change.js'
 import { CallerJobs } from '../../../lib/worker/caller-jobs.js'
 import type { IngestJob } from '../../../lib/worker/jobs.js'
-import type { RunOptions } from '../../../lib/worker/pool.js'
+import { ingestJob, runIngest } from './ingest-job.js'
 
 let directory: string
 beforeEach(() => {
@@ -23,39 +21,8 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(directory, { recursive: true }))
 
-const signal = new AbortController().signal
-
-function job(tar: Uint8Array, name: string, blob = tar): IngestJob {
-  return {
-    kind: 'ingest',
-    blob: { kind: 'stream' },
-    request: {
-      digest: sha256(blob),
-      size: blob.length,
-      compression: blob === tar ? 'none' : 'gzip',
-      diffId: sha256(tar) as DiffId,
-      objects: `${directory}/objects`,
-      record: `${directory}/layers/${name}`,
-      staging: `${directory}/staging-${name}`,
-      announced: `${directory}/announced-${name}`,
-      generation: `${directory}/generation`,
-      reuse: true,
-      writers: 2,
-      limits: DEFAULT_LIMITS,
-      sync: true,
-      isOrdered: false,
-    },
-  }
-}
-
-function run(on: CallerJobs, ingest: IngestJob, options: Partial<RunOptions>) {
-  const { staging, announced, generation } = ingest.request
-  const announce = async () => {
-    renameSync(`${staging}/record`, announced)
-    return readGeneration(generation)
-  }
-  return on.run(ingest, { signal, announce, ...options })
-}
+const job = (tar: Uint8Array, name: string, blob = tar) => ingestJob(directory, tar, name, blob)
+const run = runIngest
 
 async function* stream(bytes: Uint8Array, chunk: number): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += chunk) yield bytes.subarray(at, at + chunk)

@@ -1,15 +1,11 @@
-import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type DiffId, sha256 } from '../../../lib/digest.js'
 import { BusyError, RegistryError } from '../../../lib/errors.js'
-import type { IngestResult } from '../../../lib/layer/ingest.js'
-import { DEFAULT_LIMITS } from '../../../lib/layer/limits.js'
-import { readGeneration } from '../../../lib/store/generation.js'
 import { layer } from '../../../lib/testkit/layer.js'
-import type { IngestJob } from '../../../lib/worker/jobs.js'
-import { type RunOptions, WorkerPool } from '../../../lib/worker/pool.js'
+import { WorkerPool } from '../../../lib/worker/pool.js'
+import { ingestJob, runIngest } from './ingest-job.js'
 
 let directory: string
 let pool: WorkerPool
@@ -24,44 +20,9 @@ afterEach(async () => {
   rmSync(directory, { recursive: true })
 })
 
-function job(tar: Uint8Array, name: string): IngestJob {
-  return {
-    kind: 'ingest',
-    blob: { kind: 'stream' },
-    request: {
-      digest: sha256(tar),
-      size: tar.length,
-      compression: 'none',
-      diffId: sha256(tar) as DiffId,
-      objects: `${directory}/objects`,
-      record: `${directory}/layers/${name}`,
-      staging: `${directory}/staging-${name}`,
-      announced: `${directory}/announced-${name}`,
-      generation: `${directory}/generation`,
-      reuse: true,
-      writers: 1,
-      limits: DEFAULT_LIMITS,
-      sync: true,
-      isOrdered: false,
-    },
-  }
-}
-
+const job = (tar: Uint8Array, name: string) => ingestJob(directory, tar, name)
+const run = runIngest
 const signal = new AbortController().signal
-
-/** Runs an ingest that announces its record as the operations do, without the lock. */
-function run(
-  on: WorkerPool,
-  ingest: IngestJob,
-  options: Omit<RunOptions, 'announce'>,
-): Promise<IngestResult | null> {
-  const { staging, announced, generation } = ingest.request
-  const announce = async () => {
-    renameSync(`${staging}/record`, announced)
-    return readGeneration(generation)
-  }
-  return on.run(ingest, { announce, ...options })
-}
 
 const tar = (name: string, bytes = 100_000) => layer().file(name, Buffer.alloc(bytes, name)).build()
 
