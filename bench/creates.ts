@@ -103,7 +103,7 @@ async function lockCost(path: string, count: number): Promise<number> {
   const request = { timeoutMs: 60_000 }
   const begin = performance.now()
   for (let i = 0; i < count; i++) {
-    await using lease = await Lease.take(layout, locks, request)
+    await using lease = new Lease(layout, locks, request)
     await lease.need({ bundle: `b${i}` })
     await using _bundle = await locks.bundle(`b${i}`, request)
   }

@@ -21,7 +21,7 @@ const { signal } = new AbortController()
 const locking = { timeoutMs: 60_000, signal }
 const events = () => {}
 {
-  await using lease = await Lease.take(store.layout, store.locks, locking)
+  await using lease = new Lease(store.layout, store.locks, locking)
   await using source = await openSource(
     image,
     { events, scratch: async () => lease.staging() },
@@ -38,4 +38,4 @@ const events = () => {}
     source: async () => source,
   })
 }
-await store.pool.close()
+await store.workers.close()

@@ -27,7 +27,6 @@ import {
 } from '../../lib/driver/kit.js'
 import { Bases } from './bases.js'
 import { type BaseKind, type OverlayOptions, parseOptions } from './options.js'
-import { findOut } from './probe.js'
 import { RootfsRoom } from './rootfs.js'
 
 const overlay: DriverModule<OverlayOptions> = {
@@ -36,6 +35,7 @@ const overlay: DriverModule<OverlayOptions> = {
   parseOptions,
 
   async probe(where, options) {
+    const { findOut } = await import('./probe.js')
     const found = await findOut(where, options)
     return 'refused' in found ? found.refused : { usable: true, notes: found.findings.notes }
   },
@@ -61,6 +61,7 @@ async function formatOf(room: DriverRoom, options: OverlayOptions): Promise<Form
     if (!isErrno(error, 'ENOENT')) throw error
   }
   const where = { directory: room.directory, effectiveUid: process.geteuid?.() ?? 0 }
+  const { findOut } = await import('./probe.js')
   const found = await findOut(where, options)
   if ('refused' in found) {
     const { feature, found: is, needed } = found.refused
@@ -111,7 +112,7 @@ class OverlayDriver implements Driver {
     this.#format = format
     const directory = `${room.directory}/bases`
     if (!existsSync(directory)) mkdirSync(directory, { recursive: true, mode: 0o700 })
-    this.#bases = new Bases(directory, room.objects)
+    this.#bases = new Bases(directory)
     const spaces = new LimitedSpaces(room.directory)
     this.#spaces = spaces
     this.#rootfs = new RootfsRoom(this.#bases, room.objects, options.verity, spaces)

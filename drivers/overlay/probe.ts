@@ -87,7 +87,7 @@ async function attempt(place: string, kind: BaseKind, { verity }: OverlayOptions
     directory: `${directory}/objects`,
     path: (digest) => `${directory}/objects/${objectName(digest)}`,
   }
-  const bases = new Bases(`${directory}/bases`, objects)
+  const bases = new Bases(`${directory}/bases`)
   using room = new RootfsRoom(bases, objects, verity, new LimitedSpaces(directory))
   const at = `${directory}/bundle/rootfs`
   try {
@@ -108,6 +108,7 @@ async function attempt(place: string, kind: BaseKind, { verity }: OverlayOptions
       readOnly: false,
       verity: null,
       limit: null,
+      noSync: true,
       ignoreOwnership: false,
       mountPoints: [],
       withoutMount: false,

@@ -9,6 +9,7 @@ import {
   type BundleId,
   type DiskLimit,
   diskUsageInSlices,
+  forgetVolatile,
   isErrno,
   isMountPoint,
   type LimitedSpaces,
@@ -30,6 +31,7 @@ import {
   type VerityDigest,
   VerityHasher,
   type VerityMode,
+  type WritableLayers,
 } from '../../lib/driver/kit.js'
 import { type Base, type Bases, damaged, noVerity, objectDamaged, topOf } from './bases.js'
 import { ImageMounts } from './image-mounts.js'
@@ -134,7 +136,10 @@ export class RootfsRoom implements Disposable {
     const isLimited = limit !== null && !readOnly
     const isOpened = isLimited && this.#spaces.open(id, spaceOf(at))
     if (isMountPoint(at)) return isOpened
-    const mount = () => this.#mount(place, this.#baseOf(place))
+    const mount = () => {
+      if (!readOnly) forgetVolatile(writableOf(place).work)
+      this.#mount(place, this.#baseOf(place))
+    }
     // Without room for its work directory an overlay would be read-only.
     if (isLimited) this.#spaces.withSlack(id, spaceOf(at), limit.writableBytes, mount)
     else mount()
@@ -282,9 +287,9 @@ export class RootfsRoom implements Disposable {
 }
 
 /** Beside the rootfs, in the bundle's own directory, or in the space that is limited there. */
-function writableOf({ at, limit }: Pick<RootfsPlace, 'at' | 'limit'>): { upper: string; work: string } {
+function writableOf({ at, limit, noSync }: Pick<RootfsPlace, 'at' | 'limit' | 'noSync'>): WritableLayers {
   const above = limit === null ? dirname(at) : spaceOf(at)
-  return { upper: `${above}/upper`, work: `${above}/work` }
+  return { upper: `${above}/upper`, work: `${above}/work`, volatile: noSync }
 }
 
 function spaceOf(at: string): string {

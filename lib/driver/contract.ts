@@ -99,6 +99,8 @@ export interface RootfsPlace {
   /** Null leaves it to the driver's options. */
   readonly verity: VerityMode | null
   readonly limit: DiskLimit | null
+  /** Whether the bundle was made without syncs: a power cut may take it, so that what a container writes need not wait either. */
+  readonly noSync: boolean
 }
 
 /** For `create`: `at` does not exist yet. */

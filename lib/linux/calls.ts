@@ -136,14 +136,19 @@ export type Calls = {
   readonly strerror: (errno: number) => string
   /** Where memory is, for structures that point to others. Only for buffers of more than 64 bytes: smaller ones may move. */
   readonly addressOf: (memory: Uint8Array) => bigint
-  /** syncfs on Node's thread pool: 0, or what errno was. */
+  /** What waits for the disk, on Node's thread pool: 0, or what errno was. */
   readonly syncfsLater: (fd: number) => Promise<number>
+  readonly fsyncLater: (fd: number) => Promise<number>
+  readonly syncFileRangeLater: (fd: number, offset: number, length: number, flags: number) => Promise<number>
   /** What is mapped at an address. It must not be touched any more once it is unmapped. */
   readonly viewOf: (address: number, length: number) => ArrayBuffer
 }
 
 type Koffi = typeof koffi
 type Library = ReturnType<Koffi['load']>
+type KoffiFunction = ReturnType<Library['func']>
+type Call = (...values: unknown[]) => unknown
+type Later = (...values: unknown[]) => Promise<number>
 
 // Per thread and for ever: what it costs to load must be paid once, and there is only one C library.
 let loaded: Calls | undefined
@@ -195,29 +200,39 @@ function declareAll(arch: 'x64' | 'arm64', preferNumbers: boolean): Calls {
   const library = native.load(null)
   const table: Record<string, unknown> = {}
   for (const [name, declaration] of Object.entries<Declaration>(CALLS)) {
-    table[name] = declare(library, name, declaration, arch, preferNumbers)
+    // Declared by its first call: that of all takes 10 ms, and no process needs all.
+    table[name] = (...values: unknown[]) => {
+      const call = declare(library, name, declaration, arch, preferNumbers)
+      table[name] = call
+      return call(...values)
+    }
   }
   table.errno = native.errno
-  table.strerror = library.func('strerror', 'str', ['int'])
+  table.strerror = (errno: number) => library.func('strerror', 'str', ['int'])(errno)
   table.addressOf = native.address
-  table.syncfsLater = later(native, table.syncfs as Asynchronous)
+  const onPool = (name: keyof typeof CALLS): Later => {
+    let call: KoffiFunction | undefined
+    return (...values) => {
+      call ??= library.func(name, CALLS[name].result, [...CALLS[name].parameters])
+      return later(native, call, values)
+    }
+  }
+  table.syncfsLater = onPool('syncfs')
+  table.fsyncLater = onPool('fsync')
+  table.syncFileRangeLater = onPool('sync_file_range')
   table.viewOf = (address: number, length: number) => native.view(BigInt(address), length)
   // Filled from the same table that the type is made of.
   return table as Calls
 }
 
-interface Asynchronous {
-  async(fd: number, done: (error: unknown, result: number) => void): void
-}
-
-function later(native: Koffi, call: Asynchronous): Calls['syncfsLater'] {
-  return (fd) =>
-    new Promise((resolve, reject) => {
-      call.async(fd, (error, result) => {
-        if (error !== null && error !== undefined) reject(error as Error)
-        else resolve(result < 0 ? native.errno() : 0)
-      })
+/** A call on Node's thread pool. @returns 0, or what errno was */
+function later(native: Koffi, call: KoffiFunction, values: unknown[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    call.async(...values, (error: unknown, result: number) => {
+      if (error !== null && error !== undefined) reject(error as Error)
+      else resolve(result < 0 ? native.errno() : 0)
     })
+  })
 }
 
 function declare(
@@ -226,10 +241,10 @@ function declare(
   declaration: Declaration,
   arch: 'x64' | 'arm64',
   preferNumber: boolean,
-): unknown {
+): Call {
   const symbol = declaration.symbol ?? name
   const number = declaration.number?.[arch]
-  const byNumber = (): unknown => {
+  const byNumber = (): Call => {
     const types = declaration.parameters.map((type) =>
       type === 'int' ? 'int64' : type === 'uint' ? 'uint64' : type,
     )

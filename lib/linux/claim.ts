@@ -31,6 +31,25 @@ export function claimPath(path: string): number | null {
   }
 }
 
+/** Whether somebody has claimed what is at a path. Looks without taking it away from anybody. */
+export function isClaimed(path: string): boolean {
+  let fd: number
+  try {
+    fd = openSync(path, FLAGS)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return false
+    throw error
+  }
+  try {
+    return !tryFlock(fd, 'shared')
+  } catch (error) {
+    if (hasNoFlock(error)) return true
+    throw error
+  } finally {
+    closeSync(fd)
+  }
+}
+
 /**
  * Claims an open file. Where there is no flock there is no store either, and whoever asks is told so by the locks.
  *

@@ -3,7 +3,6 @@
  *
  * No shell, no environment of the caller's, and no configuration of the machine that would change what is made.
  */
-import { execFile } from 'node:child_process'
 import { byteString, printable } from '../bytes.js'
 import { AbortedError, SystemError, UnsupportedError } from '../errors.js'
 
@@ -36,6 +35,7 @@ export async function makeFilesystem(
   signal?: AbortSignal,
 ): Promise<void> {
   const program = `mkfs.${type}`
+  const { execFile } = await import('node:child_process')
   await new Promise<void>((settle, reject) => {
     const running = { env: ENVIRONMENT, encoding: 'utf8', maxBuffer: 1024 * 1024, cwd: '/' } as const
     execFile(

@@ -11,16 +11,25 @@ import { type CString, cString, descriptorPath, pathString } from './c-string.js
 import { AT_FDCWD, O_DIRECTORY, O_NOFOLLOW, O_PATH } from './constants.js'
 import { close, openAt } from './files.js'
 import { MAX_VALUE_BYTES, MountContext } from './mount-context.js'
+import { removeTree } from './remove-tree.js'
 
 export interface OverlayLayers {
   /** Directories, the topmost first. */
   readonly lowers: readonly CString[]
   /** Absolute paths of directories that files of the lower one may have their data in. */
   readonly data: readonly string[]
-  /** Absolute paths on one filesystem; null for an overlay that nobody can write to. */
-  readonly writable: { readonly upper: string; readonly work: string } | null
+  /** Null for an overlay that nobody can write to. */
+  readonly writable: WritableLayers | null
   /** Whether the kernel demands of each file's data that it has the fs-verity digest that the lower file says. */
   readonly verity: boolean
+}
+
+export interface WritableLayers {
+  /** Absolute paths on one filesystem. */
+  readonly upper: string
+  readonly work: string
+  /** Whether nothing waits until what is written is on the disk: no fsync in it, and no unmount. */
+  readonly volatile: boolean
 }
 
 /** Linux 6.8 takes layers one by one; before, they stand in one text. */
@@ -39,6 +48,7 @@ export function makeOverlay(layers: OverlayLayers): number {
     if (layers.writable !== null) {
       context.set('upperdir', pathValue(layers.writable.upper, held))
       context.set('workdir', pathValue(layers.writable.work, held))
+      if (layers.writable.volatile) setVolatile(context)
     }
     const mount = context.mount({ readOnly: layers.writable === null })
     keys = took
@@ -46,6 +56,25 @@ export function makeOverlay(layers: OverlayLayers): number {
   } finally {
     for (const fd of held) close(fd)
   }
+}
+
+/** Before Linux 5.10 there is no such overlay, and things take longer. */
+function setVolatile(context: MountContext): void {
+  try {
+    context.flag('volatile')
+  } catch (error) {
+    if (!isErrno(error, 'EINVAL')) throw error
+  }
+}
+
+/**
+ * Lets an overlay be mounted again that was volatile: the kernel leaves a mark in its work directory and then refuses it, as a
+ * power cut since may have taken part of what is in its upper directory. Who asks knows that.
+ *
+ * @param work its work directory
+ */
+export function forgetVolatile(work: string): void {
+  removeTree(`${work}/work/incompat`)
 }
 
 function addLayers(context: MountContext, { lowers, data }: OverlayLayers, held: number[]): typeof keys {

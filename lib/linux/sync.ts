@@ -16,6 +16,9 @@ import {
 import { ERRNO, errnoError } from './errno.js'
 import { close, failed, openDirectory, uninterrupted } from './files.js'
 
+/** What some network and FUSE filesystems say to fsync of a directory. */
+const NOTHING_TO_SYNC = ERRNO.EINVAL
+
 const leavingOut = new AsyncLocalStorage<true>()
 
 /** Carries out work whose syncs are left out, also those after it has waited for something. */
@@ -37,8 +40,15 @@ export function syncFilesystem(fd: number): void {
 /** The same, waiting on another thread. The descriptor has to stay open. */
 export async function syncFilesystemLater(fd: number): Promise<void> {
   if (!isSyncing()) return
-  const errno = await calls().syncfsLater(fd)
+  const errno = await laterUninterrupted(() => calls().syncfsLater(fd))
   if (errno !== 0) throw errnoError(errno, 'syncfs')
+}
+
+/** fsync, waiting on another thread. The descriptor has to stay open. */
+export async function syncFileLater(fd: number): Promise<void> {
+  if (!isSyncing()) return
+  const errno = await laterUninterrupted(() => calls().fsyncLater(fd))
+  if (errno !== 0) throw errnoError(errno, 'fsync')
 }
 
 /** The same for the filesystem that a directory is on. */
@@ -56,6 +66,18 @@ export function syncFile(fd: number): void {
   if (uninterrupted((libc) => libc.fsync(fd)) < 0) failed('fsync')
 }
 
+/** Makes the names in a directory durable, waiting on another thread. */
+export async function syncDirectoryLater(path: string): Promise<void> {
+  if (!isSyncing()) return
+  const fd = openDirectory(pathString(path))
+  try {
+    const errno = await laterUninterrupted(() => calls().fsyncLater(fd))
+    if (errno !== 0 && errno !== NOTHING_TO_SYNC) throw errnoError(errno, 'fsync', byteString(path))
+  } finally {
+    close(fd)
+  }
+}
+
 /** Makes the names in a directory durable. */
 export function syncDirectory(path: string): void {
   if (!isSyncing()) return
@@ -63,8 +85,7 @@ export function syncDirectory(path: string): void {
   try {
     if (uninterrupted((libc) => libc.fsync(fd)) === 0) return
     const errno = calls().errno()
-    // What some network and FUSE filesystems say of directories: there is nothing to sync.
-    if (errno !== ERRNO.EINVAL) throw errnoError(errno, 'fsync', byteString(path))
+    if (errno !== NOTHING_TO_SYNC) throw errnoError(errno, 'fsync', byteString(path))
   } finally {
     close(fd)
   }
@@ -87,16 +108,24 @@ export function startWriteback(fd: number, offset: number, length: number): void
 }
 
 /**
- * Writes the contents of a file and waits for them, but not for its size and its name: on a filesystem that keeps the order of
+ * Writes the contents of a file and waits for them on another thread, but not for its size and its name: on a filesystem that keeps the order of
  * metadata, the next sync of anything makes those durable.
  *
  * @returns false where the kernel or the filesystem cannot; then a sync of the file is needed
  */
-export function writeContents(fd: number): boolean {
+export async function writeContentsLater(fd: number): Promise<boolean> {
   if (!isSyncing()) return true
   const flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER
-  if (uninterrupted((libc) => libc.sync_file_range(fd, 0, 0, flags)) === 0) return true
-  const errno = calls().errno()
+  const errno = await laterUninterrupted(() => calls().syncFileRangeLater(fd, 0, 0, flags))
+  if (errno === 0) return true
   if ([ERRNO.EINVAL, ERRNO.ENOSYS, ERRNO.EOPNOTSUPP, ERRNO.ESPIPE].includes(errno)) return false
   throw errnoError(errno, 'sync_file_range')
+}
+
+/** @returns what errno was */
+async function laterUninterrupted(call: () => Promise<number>): Promise<number> {
+  for (;;) {
+    const errno = await call()
+    if (errno !== ERRNO.EINTR) return errno
+  }
 }

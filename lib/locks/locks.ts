@@ -23,7 +23,7 @@ export interface LockRequest {
 }
 
 export interface Lock extends AsyncDisposable {
-  /** `gc`, `bundle/ID`, `base/ID`, `layer/DIFFID`, `lease/NAME`. */
+  /** `gc`, `bundle/ID`, `base/ID`, `layer/DIFFID`, `task/NAME`. */
   readonly name: string
   /** Fires when the lock was lost: somebody removed the locks directory. Work that relies on it has to stop. */
   readonly lost: AbortSignal
@@ -46,8 +46,8 @@ export interface LockTaker {
   bundle(id: string, request: LockRequest): Promise<Lock>
   base(id: string, request: LockRequest): Promise<Lock>
   layer(diffId: string, request: LockRequest): Promise<Lock>
-  /** Has no rank: a lease may be taken at any time. */
-  lease(name: string, request: LockRequest): Promise<Lock>
+  /** What is done by one at a time. Has no rank: it may be taken at any time. */
+  task(name: string, request: LockRequest): Promise<Lock>
 }
 
 const RANKS = { gc: 1, bundle: 2, base: 3, layer: 4 } as const
@@ -89,8 +89,8 @@ export class LockManager implements LockTaker {
     return this.scope().layer(diffId, request)
   }
 
-  lease(name: string, request: LockRequest): Promise<Lock> {
-    return this.#take('lease', name, request)
+  task(name: string, request: LockRequest): Promise<Lock> {
+    return this.#take('task', name, request)
   }
 
   /**
@@ -103,11 +103,6 @@ export class LockManager implements LockTaker {
     if (!isGuardLocked(`${this.directory}/${guardFileName('gc', '')}`)) return
     // In line with those who want it for themselves, and seen by its holder.
     await using _gc = await this.gc(request)
-  }
-
-  /** Takes a lease's lock if its holder is dead or done. @returns null while it lives */
-  async tryLease(name: string): Promise<Lock | null> {
-    return await this.#tryOnce('lease', name)
   }
 
   /** Who holds what, by name. Waits for nobody; who takes a lock at the very instant it is looked at has to try again. */
@@ -127,7 +122,7 @@ export class LockManager implements LockTaker {
     let removed = 0
     for (const file of this.#guardFiles()) {
       const guard = new Guard(`${this.directory}/${file}`)
-      if (!guard.tryTake(lockNameOfFile(file), this.#holder())) continue
+      if (!guard.tryTake(lockNameOfFile(file), this.holder())) continue
       guard.release()
       removed++
     }
@@ -140,10 +135,10 @@ export class LockManager implements LockTaker {
    * @throws {UnsupportedError} `lock-unsupported`
    */
   async assertUsable(): Promise<void> {
-    const path = `${this.directory}/${guardFileName('lease', `check-${randomUUID()}`)}`
+    const path = `${this.directory}/${guardFileName('task', `check-${randomUUID()}`)}`
     const [first, second] = [new Guard(path), new Guard(path)]
     try {
-      if (first.tryTake('check', this.#holder()) && !second.tryTake('check', this.#holder())) return
+      if (first.tryTake('check', this.holder()) && !second.tryTake('check', this.holder())) return
     } finally {
       second.release()
       first.release()
@@ -181,14 +176,15 @@ export class LockManager implements LockTaker {
     const guard = new Guard(`${this.directory}/${guardFileName(kind, id)}`)
     const lost = new AbortController()
     try {
-      const taken = await tryLock(guard, name, this.#holder(), (cause) => lost.abort(lockLost(name, cause)))
+      const taken = await tryLock(guard, name, this.holder(), (cause) => lost.abort(lockLost(name, cause)))
       return taken && new HeldLock(name, lost.signal, taken)
     } catch (error) {
       throw toGrootError(error, `Cannot take lock "${name}"`)
     }
   }
 
-  #holder(): LockHolder {
+  /** What others are told of this process. */
+  holder(): LockHolder {
     return { pid: process.pid, command: this.#command, since: new Date().toISOString() }
   }
 
@@ -232,8 +228,8 @@ export class LockScope implements LockTaker {
     return this.#ranked('layer', diffId, request)
   }
 
-  lease(name: string, request: LockRequest): Promise<Lock> {
-    return this.#take('lease', name, request)
+  task(name: string, request: LockRequest): Promise<Lock> {
+    return this.#take('task', name, request)
   }
 
   /**

@@ -6,7 +6,7 @@
  */
 import { createHash } from 'node:crypto'
 
-export type LockKind = 'gc' | 'bundle' | 'base' | 'layer' | 'lease'
+export type LockKind = 'gc' | 'bundle' | 'base' | 'layer' | 'task'
 
 const SUFFIX = '.lock'
 const MAX_ESCAPED = 200 // leaves room for kind and suffix in the 255 bytes of a file name
@@ -22,7 +22,7 @@ export function guardFileName(kind: LockKind, id: string): string {
 }
 
 export function isGuardFileName(name: string): boolean {
-  return /^(?:gc|(?:bundle|base|layer|lease)-[a-z0-9._-]*)\.lock$/.test(name)
+  return /^(?:gc|(?:bundle|base|layer|task)-[a-z0-9._-]*)\.lock$/.test(name)
 }
 
 /** The name as well as the file name tells it, for a guard that does not say. */

@@ -284,7 +284,7 @@ export interface PinResult {
 
 /** A lock that somebody holds; null where it cannot be told. */
 export interface HeldLock {
-  /** `gc`, `bundle/ID`, `base/ID`, `layer/DIFFID`, `lease/NAME`. */
+  /** `gc`, `bundle/ID`, `base/ID`, `layer/DIFFID`, `task/NAME`; `lease/ID` for what a running operation needs. */
   readonly lock: string
   readonly pid: number | null
   readonly command: string | null

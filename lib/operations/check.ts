@@ -26,7 +26,7 @@ export async function checkStore(store: OpenedStore, options: CheckOptions): Pro
   try {
     await Promise.all([check.objects(), check.layers()])
   } finally {
-    store.pool.trim()
+    store.workers.trim()
   }
   check.images()
   await check.bases()
@@ -185,7 +185,8 @@ class Check {
   async #run<J extends Job>(job: J): Promise<JobResults[J['kind']]> {
     this.#todo++
     try {
-      return await this.#store.pool.run(job, { signal: this.#signal })
+      const { pool } = await this.#store.workers.crew()
+      return await pool.run(job, { signal: this.#signal })
     } finally {
       eventSink(this.#options)({ kind: 'check-progress', checked: ++this.#done, of: this.#todo })
     }

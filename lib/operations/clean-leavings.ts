@@ -13,6 +13,7 @@ import type { BaseId } from '../store/base-id.js'
 import { BUNDLE_ID, type BundleId } from '../store/bundle-id.js'
 import { listBundleIds, readBundle } from '../store/bundles.js'
 import type { StoreLayout } from '../store/layout.js'
+import { endDeadLease, isLeaseAlive, listLeaseIds } from '../store/leases.js'
 import { leaseOfAnnounced, listAnnounced } from '../store/publishing.js'
 import { statOf } from '../store/record-watch.js'
 import { isDeadTemporary, isTemporaryName, removeDeadTemporary, removeIfThere } from '../store/records.js'
@@ -69,20 +70,17 @@ export async function removeLeavings(job: CleanJob, leavings: readonly Leaving[]
   }
 }
 
-/** Records, staging directories and announced layers by lease; a lease lives as long as its lock is held. */
+/** Records, staging directories and announced layers by lease. */
 async function deadLeases(job: CleanJob): Promise<Leaving[]> {
-  const { layout, locks } = job.store
-  const records = namesIn(layout.leases).filter((name) => name.endsWith('.json') && !isTemporaryName(name))
+  const { layout } = job.store
   const ids = new Set([
-    ...records.map((name) => name.slice(0, -'.json'.length)),
+    ...listLeaseIds(layout),
     ...namesIn(layout.staging),
     ...listAnnounced(layout).map(leaseOfAnnounced),
   ])
-  // After the names: who has a name had the lock before, and a lease that is taken to be dead counts for nothing.
-  const held = await heldLocks(job)
   const found: Leaving[] = []
   for (const id of [...ids].sort()) {
-    if (held.has(`lease/${id}`) || isUnreadable(job, 'lease', `${layout.staging}/${id}`)) continue
+    if (isLeaseAlive(layout, id) || isUnreadable(job, 'lease', `${layout.staging}/${id}`)) continue
     const record = `${layout.leases}/${id}.json`
     const staging = `${layout.staging}/${id}`
     const announced = () =>
@@ -93,14 +91,11 @@ async function deadLeases(job: CleanJob): Promise<Leaving[]> {
       what: 'lease',
       name: id,
       bytes: await bytesOf([record, staging, ...announced()], job.signal),
-      remove: async () => {
-        await using lock = await locks.tryLease(id)
-        if (lock === null) return false
-        await removeTreeInSlices(staging, job.signal)
-        for (const path of announced()) await removeTreeInSlices(path, job.signal)
-        await removeTreeInSlices(record, job.signal)
-        return true
-      },
+      remove: () =>
+        endDeadLease(layout, id, async () => {
+          await removeTreeInSlices(staging, job.signal)
+          for (const path of announced()) await removeTreeInSlices(path, job.signal)
+        }),
     })
   }
   return found

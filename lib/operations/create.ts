@@ -56,12 +56,12 @@ export async function createBundle(store: OpenedStore, request: CreateRequest): 
   refuseExisting(store, plan.id)
   await cleanFirst(store, request)
 
-  await using lease = await Lease.take(store.layout, store.locks, plan.locking)
+  await using lease = new Lease(store.layout, store.locks, plan.locking)
   const { image, layers, merged } = await fetchWithin(store, request, plan, lease)
   throwIfAborted(plan.signal)
   const base = await ensureBase(store, layers, image.config, { ...plan, merged })
   checkExpected(plan.expectedDigest, base, image)
-  const recordedLimit = limitOf(plan, image, base)
+  const recordedLimit = await limitOf(plan, image, base)
 
   await using lock = await store.locks.bundle(plan.id, plan.locking)
   // Again, now that nobody else can make it.
@@ -87,8 +87,12 @@ async function fetchWithin(
 }
 
 /** @throws {QuotaError} `quota-exceeded` */
-function limitOf({ limit, id }: CreatePlan, image: ResolvedImage, base: ReadyBase): RecordedLimit | null {
-  return limit === null ? null : recordLimit(limit, image.reference, base.imageBytes(), id)
+async function limitOf(
+  { limit, id }: CreatePlan,
+  image: ResolvedImage,
+  base: ReadyBase,
+): Promise<RecordedLimit | null> {
+  return limit === null ? null : recordLimit(limit, image.reference, await base.imageBytes(), id)
 }
 
 /** A request that was understood: everything that can be said without looking at an image. */
@@ -98,6 +102,7 @@ interface CreatePlan extends ImagePlan {
   readonly ignoreOwnership: boolean
   readonly withoutMount: boolean
   readonly verity: VerityMode | null
+  readonly noSync: boolean
   readonly expectedDigest: VerityDigest | null
   readonly limit: LimitPlan | null
 }
@@ -121,6 +126,7 @@ function checkRequest({ descriptor }: OpenedStore, request: CreateRequest): Crea
     ignoreOwnership: request.ignoreOwnership ?? false,
     withoutMount: request.withoutMount ?? false,
     verity: request.verity ?? null,
+    noSync: request.noSync ?? descriptor.noSync,
     expectedDigest: request.expectDigest === undefined ? null : parseExpected(request.expectDigest),
   }
 }
@@ -179,7 +185,7 @@ async function commitBundle(
   const { layout } = store
   const directory = layout.bundle(plan.id)
   using batch = new DurableBatch(store.isOrdered)
-  // A create that was killed before its record left a directory: it was never a bundle.
+  // A create that was killed before its record left something: it was never a bundle.
   await removeLeavings(store, plan.id)
   try {
     mkdirSync(directory, { mode: 0o700 })
@@ -200,7 +206,7 @@ async function commitBundle(
     throwIfAborted(plan.signal)
     const record = bundleRecord(store, image, base, plan, rootfs)
     // commit point: the bundle record
-    commitRecord(batch, layout.record(plan.id), record)
+    await commitRecord(batch, layout.record(plan.id), record)
     plan.events({ kind: 'rootfs-ready', id: plan.id })
     return bundleInfo(layout, record)
   } catch (error) {
@@ -233,7 +239,7 @@ async function makeRootfs(
     at: `${directory}/rootfs`,
     base: store.driver.traits.bases ? base.record.id : null,
     digest: base.record.rootfsDigest,
-    tree: async () => base.tree(),
+    tree: () => base.tree(),
     objects: store.objects,
     ignoreOwnership: plan.ignoreOwnership,
     readOnly: plan.readOnly,
@@ -241,6 +247,7 @@ async function makeRootfs(
     containerRoot: containerRoot(plan.mapping),
     withoutMount: plan.withoutMount,
     verity: plan.verity,
+    noSync: plan.noSync,
     limit: driverLimit(plan.recordedLimit),
     syncLater: (path) => batch.directory(path),
     events: plan.events,
@@ -281,6 +288,7 @@ function bundleRecord(
     readOnly: plan.readOnly,
     ignoreOwnership: plan.ignoreOwnership,
     verity: plan.verity,
+    noSync: plan.noSync,
     limit: plan.recordedLimit,
     mounts: rootfs.mounts,
   }

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, renameSync } from 'node:fs'
 import { isErrno } from '../errors.js'
 import { removeAbandonedTree } from '../linux/remove-tree.js'
-import { syncDirectory } from '../linux/sync.js'
+import { syncDirectoryLater } from '../linux/sync.js'
 import type { LockRequest } from '../locks/locks.js'
 import { type BundleId, parseBundleId } from '../store/bundle-id.js'
 import { checkWritable } from '../store/descriptor.js'
@@ -32,12 +32,12 @@ export async function removeBundle(store: OpenedStore, id: BundleId, request: Lo
   await using _lock = await locks.bundle(id, request)
   const trashed = trashRecord(store, id)
   // What is removed must not be gone before the record is: it would come back without.
-  if (trashed !== null && !store.isOrdered) syncDirectory(layout.records)
+  if (trashed !== null && !store.isOrdered) await syncDirectoryLater(layout.records)
   await removeLeavings(store, id)
   if (trashed !== null) {
     removeIfThere(trashed)
     // An unmount may have written the journal, and then there is nothing left to wait for.
-    if (store.isOrdered) syncDirectory(layout.records)
+    if (store.isOrdered) await syncDirectoryLater(layout.records)
   }
   return trashed !== null
 }
@@ -46,7 +46,7 @@ export async function removeBundle(store: OpenedStore, id: BundleId, request: Lo
 export async function removeLeavings({ layout, driver }: OpenedStore, id: BundleId): Promise<void> {
   const directory = layout.bundle(id)
   await driver.remove(id, `${directory}/rootfs`)
-  await removeAbandonedTree(directory)
+  if (existsSync(directory)) await removeAbandonedTree(directory)
 }
 
 /** @returns where the record is now, or null when there was none */

@@ -4,15 +4,15 @@
 import { checkWritable } from '../store/descriptor.js'
 import { Lease } from '../store/leases.js'
 import type { DigestRequest, ImageDigest } from './api.js'
-import { digestOfLayers } from './bases.js'
 import { fetchImage, planImage } from './fetch-image.js'
+import { digestOfLayers } from './make-base.js'
 import type { OpenedStore } from './opened-store.js'
 
 /** Brings in the layers that the store lacks, and digests the tree. No driver takes part in it. */
 export async function imageDigest(store: OpenedStore, request: DigestRequest): Promise<ImageDigest> {
   const plan = planImage(request)
   checkWritable(store.layout.descriptor, store.descriptor)
-  await using lease = await Lease.take(store.layout, store.locks, plan.locking)
+  await using lease = new Lease(store.layout, store.locks, plan.locking)
   const { image, layers, merged } = await fetchImage(store, request, plan, lease)
   const { reference, digest } = image
   return { image: { reference, digest }, digest: digestOfLayers(store, layers, { ...plan, merged }) }

@@ -16,8 +16,7 @@ import { cachedImage, keepImage, wasResolved } from '../store/images.js'
 import type { Lease } from '../store/leases.js'
 import type { CallOptions, CreateRequest, PullPolicy } from './api.js'
 import { eventSink, lockRequest, signalOf } from './call.js'
-import { EarlyMerge, type MergedImage } from './early-merge.js'
-import { ingestMissingLayers } from './layers.js'
+import type { MergedImage } from './early-merge.js'
 import type { OpenedStore } from './opened-store.js'
 import { type RegistryOptions, registryHosts } from './registry-hosts.js'
 
@@ -79,7 +78,7 @@ export async function fetchImage(
     sourceOptions(request),
   )
   // A thread that was started for layers which never came.
-  using _threads = { [Symbol.dispose]: () => store.pool.trim() }
+  using _threads = { [Symbol.dispose]: () => store.workers.trim() }
   const image = await resolveImage(store, source, plan)
   plan.admit?.(image)
   const { reference, digest } = image
@@ -98,12 +97,23 @@ export async function fetchImage(
   let merged: MergedImage | null = null
   await store.layers.ensure(base, async () => {
     const context = { ...plan, lease, source: async () => source }
-    if (existsSync(store.layout.base(base))) return await ingestMissingLayers(store, image, context)
+    const hasBase = existsSync(store.layout.base(base))
+    if (hasBase && hasLayers(store, layers)) {
+      for (const diffId of new Set(layers)) plan.events({ kind: 'layer-known', diffId })
+      return
+    }
+    const { ingestMissingLayers } = await import('./layers.js')
+    if (hasBase) return await ingestMissingLayers(store, image, context)
+    const { EarlyMerge } = await import('./early-merge.js')
     using early = new EarlyMerge(layers, plan.limits, plan.signal)
     await ingestMissingLayers(store, image, { ...context, early })
     merged = await early.result()
   })
   return { image, layers, merged }
+}
+
+function hasLayers({ layout }: OpenedStore, layers: readonly DiffId[]): boolean {
+  return layers.every((diffId) => existsSync(layout.layer(diffId)))
 }
 
 /**
@@ -126,7 +136,7 @@ async function resolveImage(
   if (pull === 'never' && source.name !== undefined) throw notCached(source.name)
   // A new name, so layers are likely to come; the thread that reads them starts while the registry is asked.
   const isNew = source.name !== undefined && !wasResolved(store.layout, source.name, platform)
-  if (isNew && !store.isAlone) store.pool.warm()
+  if (isNew && !store.isAlone) store.workers.warm()
   try {
     return await source.resolve({ platform, signal, known })
   } catch (error) {

@@ -62,7 +62,7 @@ export async function ingestMissingLayers(
   })
   const results = await Promise.allSettled(ingests)
   // What comes next needs the memory, and an orchestrator between two images too.
-  store.pool.trim()
+  store.workers.trim()
   if (results.some((result) => result.status === 'rejected')) throw failed.signal.reason
   // One for all layers, with their contents, where that is enough.
   if (store.isOrdered && results.some((result) => result.status === 'fulfilled' && result.value))
@@ -196,15 +196,14 @@ function isWorthSharing({ layout }: OpenedStore, layers: readonly ImageLayer[]):
 }
 
 /** Who reads a layer: where there are several large ones, threads do, beside each other. */
-function readerOf(
+async function readerOf(
   store: OpenedStore,
   { descriptor }: ImageLayer,
   { isShared = false }: IngestContext,
-): { runner: JobRunner; writers: number } {
+): Promise<{ runner: JobRunner; writers: number }> {
+  const { pool, here } = await store.workers.crew()
   const isHere = descriptor.size <= SMALL_LAYER_BYTES || (store.isAlone && !isShared)
-  return isHere
-    ? { runner: store.here, writers: WRITERS_ALONE }
-    : { runner: store.pool, writers: WRITERS_OF_THREAD }
+  return isHere ? { runner: here, writers: WRITERS_ALONE } : { runner: pool, writers: WRITERS_OF_THREAD }
 }
 
 async function readBlob(
@@ -224,7 +223,7 @@ async function readBlob(
   const { early } = context
   context.events({ kind: 'layer-start', diffId, bytes: descriptor.size })
   const announced = announcedPath(layout, context.lease.id, diffId)
-  const { runner, writers } = readerOf(store, layer, context)
+  const { runner, writers } = await readerOf(store, layer, context)
   return await runner.run(
     {
       kind: 'ingest',

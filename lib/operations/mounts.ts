@@ -32,9 +32,9 @@ export async function unmountBundle(
 
 /** Where the rootfs of a bundle stands and what it is made of, by its record. */
 export function rootfsPlace(layout: StoreLayout, record: BundleRecord): RootfsPlace {
-  const { id, base, rootfsDigest: digest, readOnly, verity } = record
+  const { id, base, rootfsDigest: digest, readOnly, verity, noSync } = record
   const limit = driverLimit(record.limit)
-  return { id, at: `${layout.bundle(id)}/rootfs`, base, digest, readOnly, verity, limit }
+  return { id, at: `${layout.bundle(id)}/rootfs`, base, digest, readOnly, verity, limit, noSync }
 }
 
 async function change(

@@ -15,15 +15,10 @@ import type {
   PullRequest,
   RemoveImagesRequest,
 } from './api.js'
-import { checkStore } from './check.js'
 import { createBundle } from './create.js'
 import { deleteBundle } from './delete.js'
-import { imageDigest } from './digest.js'
-import { makeStore } from './init-store.js'
 import { listBundles } from './list.js'
-import { mountBundle, unmountBundle } from './mounts.js'
 import { type OpenedStore, openExisting } from './opened-store.js'
-import { pullImage } from './pull.js'
 import { bundleStats } from './stats.js'
 import { whileWriting } from './writing.js'
 
@@ -38,7 +33,7 @@ export async function openStoreHere(options: OpenStoreOptions): Promise<GrootSto
     const open = () => openExisting(options.path, options.driver, commandName(), () => {}, isCallers)
     let store = await open()
     if (store === null && options.make !== false) {
-      await makeStore({
+      await (await import('./init-store.js')).makeStore({
         path: options.path,
         ...(options.driver === undefined ? {} : { driver: options.driver }),
       })
@@ -85,6 +80,7 @@ class LocalStore implements GrootStore {
   stats(id: string, _options: CallOptions = {}) {
     return asGroot(`Cannot show bundle "${id}"`, () => bundleStats(this.#store, id))
   }
+  // What follows is loaded when it is asked for: most processes create, delete and list.
   limit(id: string, request: LimitRequest) {
     return asGroot(`Cannot limit bundle "${id}"`, async () =>
       (await import('./limit.js')).limitBundle(this.#store, id, request),
@@ -92,26 +88,35 @@ class LocalStore implements GrootStore {
   }
   digest(request: DigestRequest) {
     return asGroot(`Cannot digest image "${request.image}"`, () =>
-      whileWriting(this.#store, request, () => imageDigest(this.#store, request)),
+      whileWriting(this.#store, request, async () =>
+        (await import('./digest.js')).imageDigest(this.#store, request),
+      ),
     )
   }
   pull(request: PullRequest) {
     return asGroot(`Cannot pull image "${request.image}"`, () =>
-      whileWriting(this.#store, request, () => pullImage(this.#store, request)),
+      whileWriting(this.#store, request, async () =>
+        (await import('./pull.js')).pullImage(this.#store, request),
+      ),
     )
   }
   mount(id: string, options: CallOptions = {}) {
     return asGroot(`Cannot mount bundle "${id}"`, () =>
-      whileWriting(this.#store, options, () => mountBundle(this.#store, id, options)),
+      whileWriting(this.#store, options, async () =>
+        (await import('./mounts.js')).mountBundle(this.#store, id, options),
+      ),
     )
   }
   unmount(id: string, options: CallOptions = {}) {
-    return asGroot(`Cannot unmount bundle "${id}"`, () => unmountBundle(this.#store, id, options))
+    return asGroot(`Cannot unmount bundle "${id}"`, async () =>
+      (await import('./mounts.js')).unmountBundle(this.#store, id, options),
+    )
   }
   check(options: CheckOptions = {}) {
-    return asGroot('Cannot check the store', () => checkStore(this.#store, options))
+    return asGroot('Cannot check the store', async () =>
+      (await import('./check.js')).checkStore(this.#store, options),
+    )
   }
-  // Seldom used, and much to load: not before they are asked for.
   clean(request: CleanRequest = {}) {
     return asGroot('Cannot clean the store', () =>
       whileWriting(this.#store, request, async () =>

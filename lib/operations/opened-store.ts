@@ -15,13 +15,10 @@ import { readDescriptor, type StoreDescriptor } from '../store/descriptor.js'
 import { type StoreLayout, storeDirectories, storeLayout } from '../store/layout.js'
 import { type ObjectReader, objectReader } from '../store/objects.js'
 import { RecentImages, RecentLayers } from '../store/recent.js'
-import { CallerJobs } from '../worker/caller-jobs.js'
-import { WorkerPool } from '../worker/pool.js'
+import { Workers } from '../worker/workers.js'
 import { refuseUnmounted } from './backing.js'
 
 const MANY_PROCESSORS = 4 // so many are worth a thread for a single layer
-const MAX_TURNS = 8 // while one waits for a registry, others are read
-const MAX_THREADS = 4 // some 50 MB each while they read a layer, and 300 MB is what all may take
 
 export interface OpenedStore {
   readonly layout: StoreLayout
@@ -30,9 +27,7 @@ export interface OpenedStore {
   readonly driver: Driver
   readonly locks: LockManager
   readonly objects: ObjectReader
-  readonly pool: WorkerPool
-  /** Jobs on this thread, a few in turns. */
-  readonly here: CallerJobs
+  readonly workers: Workers
   /** Whether this thread has nothing else to do, and few processors beside it. */
   readonly isAlone: boolean
   /** Whether its filesystem keeps the order of metadata, so that one sync makes a series of changes durable. */
@@ -78,7 +73,7 @@ export async function openExisting(
     openDriver(module, room, module.parseOptions(descriptor.driverOptions)),
   )
   let isOrdered: boolean | undefined
-  const pool = new WorkerPool(Math.max(1, Math.min(availableParallelism(), MAX_THREADS)))
+  const workers = new Workers(layout.root)
   return {
     layout,
     descriptor,
@@ -88,11 +83,10 @@ export async function openExisting(
     objects,
     locks: new LockManager(layout.locks, { command }),
     async close() {
-      await pool.close()
+      await workers.close()
       await opened.driver?.close?.()
     },
-    pool,
-    here: new CallerJobs(MAX_TURNS, layout.root),
+    workers,
     isAlone: isCallers && availableParallelism() < MANY_PROCESSORS,
     // Asked when something is written: reading verbs load no system calls for it.
     get isOrdered() {

@@ -13,7 +13,7 @@ export async function pullImage(store: OpenedStore, request: PullRequest): Promi
   const mapping = requestedMapping(request.mapping, store.descriptor.mapping)
   const plan = { ...planImage(request), mapping }
   checkWritable(store.layout.descriptor, store.descriptor)
-  await using lease = await Lease.take(store.layout, store.locks, plan.locking)
+  await using lease = new Lease(store.layout, store.locks, plan.locking)
   const { image, layers, merged } = await fetchImage(store, request, plan, lease)
   const { record } = await ensureBase(store, layers, image.config, { ...plan, merged })
   return { image: { reference: image.reference, digest: image.digest }, digest: record.digest }

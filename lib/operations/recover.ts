@@ -26,7 +26,7 @@ const RECOVERY = 'recovery'
 
 export async function recoverStore(store: OpenedStore, options: CallOptions): Promise<void> {
   const { layout, locks } = store
-  await using _lock = await locks.lease(RECOVERY, lockRequest(options))
+  await using _lock = await locks.task(RECOVERY, lockRequest(options))
   // Again, now that nobody else does it: who held the lock may have.
   if (unsyncedState(layout) !== 'before') return
   const events = eventSink(options)
@@ -76,8 +76,8 @@ class Recovery {
     for (const id of listBundleIds(layout)) {
       const record = this.#recordOf(id)
       if (record !== null && this.#isWhole(record)) {
-        // Its files are copies, which nothing is known of to compare them with.
-        if (!driver.traits.mounts) unverified.push(id)
+        // Copies, and what a container wrote: nothing is known of them to compare them with.
+        if (!driver.traits.mounts || (record.noSync && !record.readOnly)) unverified.push(id)
         continue
       }
       await removeBundle(this.#store, id, lockRequest(this.#options))

@@ -117,7 +117,7 @@ class Repair {
       locking: lockRequest(this.#options),
     }
     const { layout, locks } = this.#store
-    await using lease = await Lease.take(layout, locks, context.locking)
+    await using lease = new Lease(layout, locks, context.locking)
     await lease.need({ image: ref.digest, layers: [known.diffId] })
     await using source = await openSource(
       ref.reference,
@@ -143,7 +143,7 @@ class Repair {
       const platform = parsePlatform(ref.platform)
       const events = eventSink(this.#options)
       const signal = signalOf(this.#options)
-      await using lease = await Lease.take(layout, this.#store.locks, lockRequest(this.#options))
+      await using lease = new Lease(layout, this.#store.locks, lockRequest(this.#options))
       await using source = await openSource(
         ref.reference,
         { events, scratch: async () => lease.staging() },
@@ -165,7 +165,7 @@ class Repair {
     const made = this.#madeOf(id)
     if (made === null) return { repaired: false, remedy: 'no image in the store has this base' }
     // So that no clean takes away meanwhile what it is made of.
-    await using lease = await Lease.take(layout, locks, lockRequest(this.#options))
+    await using lease = new Lease(layout, locks, lockRequest(this.#options))
     await lease.need(made === 'unused' ? { base: id } : { base: id, layers: made.layers })
     {
       await using _lock = await locks.base(id, lockRequest(this.#options))

@@ -15,7 +15,7 @@ import { letPass } from './mapping.js'
 /** Fills the volumes in a bundle's directory; nothing is made for an image without. Durable with the batch. */
 export async function makeVolumes(
   config: ImageConfig,
-  tree: (volume: Volume) => Tree,
+  tree: (volume: Volume) => Promise<Tree>,
   objects: ObjectReader,
   directory: string,
   options: MaterialiseOptions & { readonly batch: DurableBatch; readonly mapping: IdMapping | null },
@@ -28,7 +28,7 @@ export async function makeVolumes(
   if (options.mapping !== null) letPass(above, options.mapping)
   let isEmpty = true
   for (const volume of volumes) {
-    const begins = tree(volume)
+    const begins = await tree(volume)
     await materialise(begins, objects, `${directory}/${volume.directory}`, options)
     options.batch.directory(`${directory}/${volume.directory}`)
     isEmpty &&= begins.root.children.size === 0

@@ -5,8 +5,9 @@
  */
 import type { EventSink } from '../events.js'
 import { printReference, type RegistryReference } from '../image/reference.js'
+import { basicHeader } from '../registry/basic.js'
 import type { RegistryClient } from '../registry/client.js'
-import { type Credentials, type HostConfiguration, plainHosts } from '../registry/hosts.js'
+import type { Credentials, HostConfiguration } from '../registry/hosts.js'
 import { parseInsecureRegistries } from '../registry/insecure.js'
 import type { Clock, RetryPolicy } from '../registry/retry.js'
 import type { Transport } from '../registry/transport.js'
@@ -36,11 +37,15 @@ export function registrySource(reference: RegistryReference, options: RegistryOp
   const { tag, digest } = reference
   const { insecureRegistries, credentials, hosts, ...rest } = options
   const insecure = { insecureRegistries: parseInsecureRegistries(insecureRegistries) }
-  const plain = plainHosts(credentials === undefined ? insecure : { ...insecure, credentials })
+  if (credentials !== undefined && !('identityToken' in credentials)) basicHeader(credentials)
   // Made when it is first asked: who has the image already needs no configuration, no certificates, no connections.
   const make = async (): Promise<RegistryClient> => {
-    const { createClient } = await import('../registry/client.js')
-    return createClient({ ...rest, image: reference, hosts: (await hosts?.()) ?? plain })
+    const [{ createClient }, { plainHosts }] = await Promise.all([
+      import('../registry/client.js'),
+      import('../registry/hosts.js'),
+    ])
+    const plain = () => plainHosts(credentials === undefined ? insecure : { ...insecure, credentials })
+    return createClient({ ...rest, image: reference, hosts: (await hosts?.()) ?? plain() })
   }
   let made: Promise<RegistryClient> | null = null
   const client = (): Promise<RegistryClient> => {

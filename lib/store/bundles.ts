@@ -37,6 +37,8 @@ export interface BundleRecord {
   readonly ignoreOwnership: boolean
   /** How the kernel was to check contents; null for the driver's own choice. */
   readonly verity: 'require' | 'try' | 'off' | null
+  /** Whether it was made without syncs. */
+  readonly noSync: boolean
   /** What the container may write; null for as much as there is room. */
   readonly limit: RecordedLimit | null
   /** What the runtime mounts, of a bundle that was made without mounting. */
@@ -82,6 +84,8 @@ function parseBundle(value: unknown, id: BundleId): BundleRecord {
     readOnly: field.boolean(raw.readOnly, 'readOnly'),
     ignoreOwnership: field.boolean(raw.ignoreOwnership, 'ignoreOwnership'),
     verity: field.optional(raw.verity, parseVerity),
+    // Of a version that did not record it.
+    noSync: raw.noSync === undefined ? false : field.boolean(raw.noSync, 'noSync'),
     limit: parseRecordedLimit(raw.limit),
     mounts: field.list(raw.mounts, 'mounts', parseMount),
   }

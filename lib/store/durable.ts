@@ -6,7 +6,13 @@
  * filesystem keeps the order of metadata, contents are waited for and nothing is synced but the name that comes last.
  */
 import { closeSync, fstatSync, openSync, statSync, writeSync } from 'node:fs'
-import { startWriteback, syncDirectory, syncFile, writeContents } from '../linux/sync.js'
+import {
+  isSyncing,
+  startWriteback,
+  syncDirectoryLater,
+  syncFileLater,
+  writeContentsLater,
+} from '../linux/sync.js'
 
 export class DurableBatch implements Disposable {
   readonly #files: number[] = []
@@ -34,19 +40,29 @@ export class DurableBatch implements Disposable {
   }
 
   /**
-   * When this returns, all that was written and all names in the directories are durable as soon as what is done next in a
-   * directory is.
+   * When this is done, all that was written and all names in the directories are durable as soon as what is done next in a
+   * directory is. Other threads wait for the disk, so that other operations go on.
    *
    * @param next a file in that directory, open
    */
-  syncBefore(next: number): void {
+  async syncBefore(next: number): Promise<void> {
+    if (!isSyncing()) return
     const { dev } = fstatSync(next)
     const isOrdered = (found: { readonly dev: number }) => this.#isOrdered && found.dev === dev
-    for (const fd of this.#files) if (!isOrdered(fstatSync(fd)) || !writeContents(fd)) syncFile(fd)
-    for (const path of this.#directories) if (!isOrdered(statSync(path))) syncDirectory(path)
+    await all(
+      this.#files.map(async (fd) => {
+        if (!isOrdered(fstatSync(fd)) || !(await writeContentsLater(fd))) await syncFileLater(fd)
+      }),
+    )
+    for (const path of this.#directories) if (!isOrdered(statSync(path))) await syncDirectoryLater(path)
   }
 
   [Symbol.dispose](): void {
     for (const fd of this.#files.splice(0)) closeSync(fd)
   }
+}
+
+/** Waits for all, also when one fails: what they work on is closed after that. */
+async function all(works: readonly Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(works)) if (result.status === 'rejected') throw result.reason
 }

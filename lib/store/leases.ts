@@ -1,19 +1,23 @@
 /**
  * Leases: what a running operation asks clean to leave alone.
  *
- * A lease is a lock, a record of what the operation needs, and a staging directory of the same name. The kernel drops the
- * lock when the process ends, so a lease whose lock can be taken is dead and so is its promise; for the same reason nothing
- * of it is synced to disk (docs/decisions/0007). Nothing here knows drivers or layers.
+ * A lease is a record of what the operation needs, which the operation has claimed (lib/linux/claim.ts), and a staging
+ * directory of the same name. The kernel drops the claim when the process ends, so a record that nobody has claimed is dead and
+ * so is its promise; for the same reason nothing of it is synced to disk (docs/decisions/0007). Nothing here knows drivers or
+ * layers.
  */
 import { randomUUID } from 'node:crypto'
-import { mkdirSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync } from 'node:fs'
 import { type Digest, isDigest } from '../digest.js'
+import { claimPath, isClaimed } from '../linux/claim.js'
+import { namesIn } from '../linux/names.js'
 import { removeTree } from '../linux/remove-tree.js'
-import type { Lock, LockManager, LockRequest } from '../locks/locks.js'
+import type { LockHolder, LockManager, LockRequest } from '../locks/locks.js'
 import type { BaseId } from './base-id.js'
+import * as field from './fields.js'
 import { noteUse } from './last-use.js'
 import type { StoreLayout } from './layout.js'
-import { removeIfThere, writeFleeting } from './records.js'
+import { isTemporaryName, readRecord, removeIfThere, writeClaimed } from './records.js'
 
 /** What the operation needs, by name; recorded before it looks at what exists. */
 export interface LeaseNeeds {
@@ -31,22 +35,17 @@ export class Lease implements AsyncDisposable {
   readonly #layout: StoreLayout
   readonly #locks: LockManager
   readonly #request: LockRequest
-  readonly #lock: Lock
+  readonly #since = new Date().toISOString()
   #stagingMade = false
-  #recorded = false
+  /** Descriptor of the record, which has the claim; null while there is none. */
+  #record: number | null = null
 
-  private constructor(id: string, layout: StoreLayout, locks: LockManager, request: LockRequest, lock: Lock) {
-    this.id = id
+  /** A new lease, which needs nothing yet; it shows when it says what it needs, or makes its staging directory. */
+  constructor(layout: StoreLayout, locks: LockManager, request: LockRequest) {
+    this.id = randomUUID()
     this.#layout = layout
     this.#locks = locks
     this.#request = request
-    this.#lock = lock
-  }
-
-  /** Takes a new lease, which needs nothing yet but its staging directory. */
-  static async take(layout: StoreLayout, locks: LockManager, request: LockRequest): Promise<Lease> {
-    const id = randomUUID()
-    return new Lease(id, layout, locks, request, await locks.lease(id, request))
   }
 
   /**
@@ -57,9 +56,7 @@ export class Lease implements AsyncDisposable {
    * else stays. So look at what exists after it.
    */
   async need(needs: LeaseNeeds): Promise<void> {
-    const since = new Date().toISOString()
-    this.#recorded = true
-    writeFleeting(this.#recordPath, { format: 1, id: this.id, pid: process.pid, since, needs })
+    this.#write(needs)
     await this.#locks.passGc(this.#request)
     if (isDigest(needs.image)) noteUse(this.#layout.blob(needs.image as Digest))
     if (needs.base !== undefined) noteUse(this.#layout.base(needs.base))
@@ -67,8 +64,10 @@ export class Lease implements AsyncDisposable {
 
   /** The operation's private directory; removed with all in it when the lease ends. */
   staging(): string {
-    const path = `${this.#layout.staging}/${this.id}`
+    const path = stagingOf(this.#layout, this.id)
     if (!this.#stagingMade) {
+      // First, as a directory without one is a leaving.
+      if (this.#record === null) this.#write({})
       mkdirSync(path, { mode: 0o700 })
       this.#stagingMade = true
     }
@@ -76,15 +75,82 @@ export class Lease implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    const record = this.#record
+    if (record === null) return
+    this.#record = null
     try {
-      if (this.#stagingMade) removeTree(`${this.#layout.staging}/${this.id}`)
-      if (this.#recorded) removeIfThere(this.#recordPath)
+      if (this.#stagingMade) removeTree(stagingOf(this.#layout, this.id))
+      removeIfThere(recordOf(this.#layout, this.id))
     } finally {
-      await this.#lock.release()
+      closeSync(record)
     }
   }
 
-  get #recordPath(): string {
-    return `${this.#layout.leases}/${this.id}.json`
+  #write(needs: LeaseNeeds): void {
+    const { pid, command } = this.#locks.holder()
+    const record = { format: 1, id: this.id, pid, command, since: this.#since, needs }
+    const before = this.#record
+    // The new record is claimed when it takes the place of the old one, so that there is always one that is.
+    this.#record = writeClaimed(recordOf(this.#layout, this.id), record)
+    if (before !== null) closeSync(before)
   }
+}
+
+/** Ids of all leases that have a record, dead ones too. */
+export function listLeaseIds({ leases }: StoreLayout): string[] {
+  return namesIn(leases)
+    .filter((name) => name.endsWith('.json') && !isTemporaryName(name))
+    .map((name) => name.slice(0, -'.json'.length))
+}
+
+/** Whether the operation of a lease is running. A lease without a record is over, or has nothing yet. */
+export function isLeaseAlive(layout: StoreLayout, id: string): boolean {
+  return isClaimed(recordOf(layout, id))
+}
+
+/** Does something with a dead lease and removes its record. @returns false for one that is alive */
+export async function endDeadLease(
+  layout: StoreLayout,
+  id: string,
+  work: () => Promise<void>,
+): Promise<boolean> {
+  const record = recordOf(layout, id)
+  const claimed = claimPath(record)
+  // Ids are never given twice, so what has no record now never has one again.
+  if (claimed === null && existsSync(record)) return false
+  try {
+    await work()
+    removeTree(record)
+    return true
+  } finally {
+    if (claimed !== null) closeSync(claimed)
+  }
+}
+
+/** Who runs the operation of a lease, as its record says; null where it does not. */
+export function leaseHolder(layout: StoreLayout, id: string): LockHolder | null {
+  try {
+    return readRecord(recordOf(layout, id), parseHolder)
+  } catch {
+    // Foreign, or damaged: it is only information.
+    return null
+  }
+}
+
+function parseHolder(value: unknown): LockHolder {
+  const raw = field.object(value, 'lease')
+  if (!Number.isSafeInteger(raw.pid)) throw new Error('pid should be a whole number')
+  return {
+    pid: raw.pid as number,
+    command: field.string(raw.command, 'command'),
+    since: field.string(raw.since, 'since'),
+  }
+}
+
+function recordOf(layout: StoreLayout, id: string): string {
+  return `${layout.leases}/${id}.json`
+}
+
+function stagingOf(layout: StoreLayout, id: string): string {
+  return `${layout.staging}/${id}`
 }

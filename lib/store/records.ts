@@ -16,7 +16,7 @@ import { basename, dirname } from 'node:path'
 import { isErrno, StoreError } from '../errors.js'
 import { claim, claimPath } from '../linux/claim.js'
 import { removeTree } from '../linux/remove-tree.js'
-import { syncDirectory, syncFile } from '../linux/sync.js'
+import { syncDirectory, syncDirectoryLater, syncFile } from '../linux/sync.js'
 import type { DurableBatch } from './durable.js'
 
 const MAX_RECORD_BYTES = 16 * 1024 * 1024
@@ -24,22 +24,28 @@ const MAX_TRIES = 5 // a clean that happens to look takes a temporary file away 
 
 /** Writes a file aside, syncs it, renames it to its name and syncs the directory: durable when it returns. */
 export function writeDurably(path: string, data: string | Uint8Array): void {
-  putInPlace(path, data, true, renameSync)
+  closeSync(putInPlace(path, data, true, renameSync))
   syncDirectory(dirname(path))
 }
 
-/** The same, but not durable: for what means nothing after a crash. Other processes see it whole or not at all. */
-export function writeFleeting(path: string, value: unknown): void {
-  putInPlace(path, JSON.stringify(value), false, renameSync)
+/**
+ * The same, but not durable: for what means nothing after a crash. Other processes see it whole or not at all, and claimed
+ * (lib/linux/claim.ts) until it is let go.
+ *
+ * @returns its descriptor, which has the claim until it is closed
+ */
+export function writeClaimed(path: string, value: unknown): number {
+  return putInPlace(path, JSON.stringify(value), false, renameSync)
 }
 
 /** The same, but loses against a file that is there. @returns whether this call made the file */
 export function createDurably(path: string, data: string | Uint8Array): boolean {
   try {
-    putInPlace(path, data, true, (temporary, place) => {
+    const fd = putInPlace(path, data, true, (temporary, place) => {
       linkSync(temporary, place)
       removeIfThere(temporary)
     })
+    closeSync(fd)
   } catch (error) {
     if (isErrno(error, 'EEXIST')) return false
     throw error
@@ -53,20 +59,20 @@ export function writeRecord(path: string, value: unknown): void {
 }
 
 /** Makes a batch durable and then a record, which says that what is in the batch is there. */
-export function commitRecord(batch: DurableBatch, path: string, value: unknown): void {
+export async function commitRecord(batch: DurableBatch, path: string, value: unknown): Promise<void> {
   const text = recordText(value)
   const temporary = temporaryPath(path)
   try {
     const fd = batch.write(temporary, text, 0o600)
     claim(fd)
-    batch.syncBefore(fd)
+    await batch.syncBefore(fd)
     renameSync(temporary, path)
   } catch (error) {
     const wasThere = removeIfThere(temporary)
     if (wasThere || !isErrno(error, 'ENOENT')) throw error
     return writeDurably(path, text)
   }
-  syncDirectory(dirname(path))
+  await syncDirectoryLater(dirname(path))
 }
 
 /**
@@ -143,21 +149,25 @@ function withDead(path: string, work: (path: string) => void): boolean {
 
 type Put = (temporary: string, path: string) => void
 
-function putInPlace(path: string, data: string | Uint8Array, isDurable: boolean, put: Put): void {
+/** @returns a descriptor of the file, claimed */
+function putInPlace(path: string, data: string | Uint8Array, isDurable: boolean, put: Put): number {
   const bytes = typeof data === 'string' ? Buffer.from(data, 'utf8') : data
   for (let attempt = 1; ; attempt++) {
     const temporary = temporaryPath(path)
     const fd = openSync(temporary, 'wx', 0o600)
+    let isKept = false
     try {
       claim(fd)
       for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
       if (isDurable) syncFile(fd)
-      return put(temporary, path)
+      put(temporary, path)
+      isKept = true
+      return fd
     } catch (error) {
       const wasThere = removeIfThere(temporary)
       if (wasThere || attempt === MAX_TRIES || !isErrno(error, 'ENOENT')) throw error
     } finally {
-      closeSync(fd)
+      if (!isKept) closeSync(fd)
     }
   }
 }

@@ -45,7 +45,10 @@ function readStamp(path: string): string | null {
   }
 }
 
-/** Another after every start of the machine. */
+/** Another after every start of the machine, which no process lives through. */
+let known: string | undefined
+
 function bootId(): string {
-  return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()
+  known ??= readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()
+  return known
 }

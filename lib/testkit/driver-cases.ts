@@ -302,7 +302,16 @@ class Bench {
   place(id: string): RootfsPlace {
     const base = this.#baseOf.get(id) ?? null
     const digest = this.#digestOf.get(id)!
-    return { id: id as BundleId, at: this.at(id), base, digest, readOnly: false, verity: null, limit: null }
+    return {
+      id: id as BundleId,
+      at: this.at(id),
+      base,
+      digest,
+      readOnly: false,
+      verity: null,
+      limit: null,
+      noSync: false,
+    }
   }
 
   async remove(id: string): Promise<void> {

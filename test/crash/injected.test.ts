@@ -31,12 +31,13 @@ describe.skipIf(WHY_NOT !== null).each(DRIVERS)(`${title}, with the driver %s`, 
       await using actors = new ActorQueue(scene.place.store, driver)
       const log = `${scene.place.directory}/strace`
       const counts = IS_LONG ? await countAll(scene, hazard, actors, log) : FEW_EACH
-      const families = [...counts.keys()].filter((family) => counts.get(family)! > 0)
       const ends = { ok: 0, failed: 0, died: 0, missed: 0 }
-      for (let round = 0; round < ROUNDS; round++) {
+      let left = new Map(counts)
+      for (let round = 0; round < ROUNDS; ) {
+        const families = [...left.keys()].filter((family) => left.get(family)! > 0)
         const family = families[chance.pick(families.length)]!
         const fault = FAULTS[chance.pick(FAULTS.length)]!
-        const when = 1 + chance.pick(counts.get(family)!)
+        const when = 1 + chance.pick(left.get(family)!)
         await hazard.prepare(scene, round)
         const actor = await actors.take()
         await actor.must('open')
@@ -45,7 +46,8 @@ describe.skipIf(WHY_NOT !== null).each(DRIVERS)(`${title}, with the driver %s`, 
         await actor.kill()
         const injected = injectedCalls(log)
         const told = `round ${round}: ${fault} at ${family} ${when}: ${injected.join(' ')} ${JSON.stringify(answer)}`
-        ends[injected.length === 0 && answer.kind === 'ok' ? 'missed' : answer.kind]++
+        const isMissed = injected.length === 0 && answer.kind === 'ok'
+        ends[isMissed ? 'missed' : answer.kind]++
         checkAnswer(answer, injected, told)
         try {
           await hazard.verify(scene, round, withHint(answer, family))
@@ -54,11 +56,17 @@ describe.skipIf(WHY_NOT !== null).each(DRIVERS)(`${title}, with the driver %s`, 
             cause: error,
           })
         }
+        // A call that this round does not come to: again with fewer to choose from. Every verb opens files, so this ends.
+        if (isMissed) left.set(family, when - 1)
+        else {
+          left = new Map(counts)
+          round++
+        }
       }
       console.log(
-        `${driver} ${hazard.verb}: ${ROUNDS} tried, ${ends.failed} failed, ${ends.died} died, ${ends.ok} went on, ${ends.missed} were over before; 0 lost`,
+        `${driver} ${hazard.verb}: ${ends.failed} failed, ${ends.died} died, ${ends.ok} went on, ${ends.missed} were over before; 0 lost`,
       )
-      expect(ends.failed + ends.died + ends.ok).toBeGreaterThan(0)
+      expect(ends.failed + ends.died + ends.ok).toBe(ROUNDS)
     },
     3_600_000,
   )

@@ -57,7 +57,7 @@ function layersAbove(
 ): Pick<Wanted, 'above' | 'writable'> {
   if (upper === undefined || work === undefined) return { above: null, writable: null }
   if (readOnly) return { above: resolve(upper), writable: null }
-  return { above: null, writable: { upper: resolve(upper), work: resolve(work) } }
+  return { above: null, writable: { upper: resolve(upper), work: resolve(work), volatile: false } }
 }
 
 function mountAt(at: string, image: number, wanted: Wanted): void {

@@ -80,7 +80,7 @@ describe('a lock', () => {
       await other.bundle('y', soon),
       await other.base('x', soon),
       await manager.layer('sha256:ab', soon),
-      await other.lease('x', soon),
+      await other.task('x', soon),
     ]
     expect((await other.holders()).map(({ name }) => name)).toEqual([
       'base/x',
@@ -88,7 +88,7 @@ describe('a lock', () => {
       'bundle/y',
       'gc',
       'layer/sha256:ab',
-      'lease/x',
+      'task/x',
     ])
     expect(await rejectionOf(other.gc(soon))).toMatchObject({ code: 'lock-timeout' })
     for (const lock of locks) await lock.release()
@@ -234,15 +234,6 @@ describe('waiting for a lock', () => {
     })
     expect((await manager.holders()).map(({ name }) => name)).toEqual(['gc'])
   })
-
-  it('is not for those that only try', async () => {
-    const lease = await manager.lease('a', soon)
-    expect(await manager.tryLease('a')).toBeNull()
-    await lease.release()
-    const taken = await manager.tryLease('a')
-    expect(taken?.name).toBe('lease/a')
-    await taken?.release()
-  })
 })
 
 describe('ranks', () => {
@@ -279,13 +270,13 @@ describe('ranks', () => {
     await other.release()
   })
 
-  it('leave out leases, and hold for each scope alone', async () => {
+  it('leave out tasks, and hold for each scope alone', async () => {
     const [one, two] = [manager.scope(), manager.scope()]
     const layer = await one.layer('a', soon)
-    const lease = await one.lease('x', soon)
+    const task = await one.task('x', soon)
     await (await two.gc(soon)).release()
     await (await manager.bundle('b', soon)).release()
-    await lease.release()
+    await task.release()
     await layer.release()
   })
 

@@ -8,7 +8,7 @@ describe('names of locks', () => {
     ['bundle', 'web-1', 'bundle/web-1', 'bundle-web-1.lock'],
     ['bundle', 'Web_1', 'bundle/Web_1', 'bundle-_57eb_5f1.lock'],
     ['layer', 'sha256:ab', 'layer/sha256:ab', 'layer-sha256-ab.lock'],
-    ['lease', '../../etc', 'lease/../../etc', 'lease-.._2f.._2fetc.lock'],
+    ['task', '../../etc', 'task/../../etc', 'task-.._2f.._2fetc.lock'],
     ['base', 'ü\n', 'base/ü\n', 'base-_c3_bc_0a.lock'],
   ] as const)('of %s %j is %j, its file %j', (kind, id, name, file) => {
     expect(lockName(kind, id)).toBe(name)
@@ -40,7 +40,7 @@ describe('names of locks', () => {
   })
 
   it('keep kinds apart', () => {
-    expect(guardFileName('bundle', 'x')).not.toBe(guardFileName('lease', 'x'))
+    expect(guardFileName('bundle', 'x')).not.toBe(guardFileName('task', 'x'))
     expect(lockNameOfFile('bundle-web-1.lock')).toBe('bundle/web-1')
     expect(lockNameOfFile('gc.lock')).toBe('gc')
     expect(['other.lock', '.lock', 'bundle-x', 'bundle-X.lock', 'x/gc.lock'].filter(isGuardFileName)).toEqual(

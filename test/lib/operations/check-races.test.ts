@@ -22,16 +22,20 @@ beforeEach(async () => {
   opened = (await openExisting(place.store, undefined, 'test', () => {})) as OpenedStore
 })
 afterEach(async () => {
-  await opened.pool.close()
+  await opened.workers.close()
   await store.close()
   place.remove()
 })
 
 /** Has something done before and after each reading of a layer record. */
-function aroundLayers(before: (look: number) => void, after: (look: number) => void): () => number {
-  const run = opened.pool.run.bind(opened.pool)
+async function aroundLayers(
+  before: (look: number) => void,
+  after: (look: number) => void,
+): Promise<() => number> {
+  const { pool } = await opened.workers.crew()
+  const run = pool.run.bind(pool)
   let looks = 0
-  opened.pool.run = (async (job: Job, options: Parameters<typeof run>[1]) => {
+  pool.run = (async (job: Job, options: Parameters<typeof run>[1]) => {
     if (job.kind !== 'verify-layer') return await run(job, options)
     const look = ++looks
     before(look)
@@ -49,7 +53,7 @@ describe('a layer that is removed and brought in again while check reads it', ()
     const record = `${opened.layout.layers}/${readdirSync(opened.layout.layers)[0]}`
     const aside = `${place.store}/aside`
     copyFileSync(record, aside)
-    const looks = aroundLayers(
+    const looks = await aroundLayers(
       (look) => look < 4 && unlinkSync(record),
       (look) => look < 4 && copyFileSync(aside, record),
     )
@@ -62,7 +66,7 @@ describe('a layer that is removed and brought in again while check reads it', ()
     const record = `${opened.layout.layers}/${readdirSync(opened.layout.layers)[0]}`
     const objects = `${opened.layout.objects}/${readdirSync(opened.layout.objects)[0]}`
     rmSync(objects, { recursive: true })
-    const looks = aroundLayers(
+    const looks = await aroundLayers(
       () => {},
       () => {},
     )

@@ -1,14 +1,14 @@
 /**
  * After a clean exactly what can be reached is left, whatever the store held.
  */
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { DiffId } from '../../../lib/digest.js'
 import { openStore } from '../../../lib/index.js'
-import { type Lock, LockManager } from '../../../lib/locks/locks.js'
+import { claimPath } from '../../../lib/linux/claim.js'
 import { type BaseId, baseIdOf } from '../../../lib/store/base-id.js'
 import { diffIdOf, SyntheticStore } from '../store/synthetic-store.js'
 
@@ -43,8 +43,7 @@ async function checkStore(model: Model): Promise<void> {
   try {
     const synthetic = await SyntheticStore.make(`${directory}/store`)
     const { layout } = synthetic
-    const locks = new LockManager(layout.locks, { command: 'groot test' })
-    const held: Lock[] = []
+    const held: number[] = []
     const needed = new Set<DiffId>()
     const neededBases = new Set<BaseId>()
     const need = (layers: readonly DiffId[]) => {
@@ -70,7 +69,7 @@ async function checkStore(model: Model): Promise<void> {
       const base = baseIdOf(ids(layers))
       synthetic.lease({ layers: ids(layers), base }, `lease-${i}`)
       if (!alive) continue
-      held.push(await locks.lease(`lease-${i}`, { timeoutMs: 0 }))
+      held.push(claimPath(`${layout.leases}/lease-${i}.json`)!)
       need(ids(layers))
     }
     await using store = await openStore({ path: layout.root, thread: 'caller' })
@@ -105,7 +104,7 @@ async function checkStore(model: Model): Promise<void> {
     for (const left of [layout.trash, layout.staging, layout.publishing])
       expect(readdirSync(left)).toEqual([])
     expect(await store.clean({ keep })).toMatchObject({ removed: [], objects: 0, skipped: [] })
-    for (const lock of held) await lock.release()
+    for (const lease of held) closeSync(lease)
   } finally {
     rmSync(directory, { recursive: true })
   }

@@ -24,7 +24,7 @@ beforeEach(async () => {
   opened = (await openExisting(place.store, undefined, 'test', () => {})) as OpenedStore
 })
 afterEach(async () => {
-  await opened.pool.close()
+  await opened.workers.close()
   await store.close()
   place.remove()
 })
@@ -81,7 +81,7 @@ class GatedLayer {
 
 async function ingest(gated: GatedLayer): Promise<GrootEvent[]> {
   const events: GrootEvent[] = []
-  await using lease = await Lease.take(opened.layout, opened.locks, locking)
+  await using lease = new Lease(opened.layout, opened.locks, locking)
   await lease.need({ layers: [gated.diffId] })
   await ingestMissingLayers(opened, gated.image(), {
     lease,
@@ -138,7 +138,7 @@ describe('an object that an ingest found and clean took away', () => {
     const gc = await opened.locks.gc(locking)
     const cleaning = cleanStore(opened, {})
     await new Promise((resolve) => setTimeout(resolve, 300))
-    await using lease = await Lease.take(opened.layout, opened.locks, locking)
+    await using lease = new Lease(opened.layout, opened.locks, locking)
     const layers = readdirSync(opened.layout.layers).map((name) => name.replace('-', ':'))
     await gc.release()
     await lease.need({ layers })
@@ -161,7 +161,7 @@ it('a lease that is taken while clean looks for dead ones is a living one', asyn
   // As if another process came just after each look.
   opened.locks.holders = async () => {
     const found = await look()
-    const lease = await Lease.take(opened.layout, opened.locks, locking)
+    const lease = new Lease(opened.layout, opened.locks, locking)
     leases.push(lease)
     await lease.need({ layers })
     return found

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import {
   chmodSync,
+  closeSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -15,6 +16,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { verityDigest } from '../../../lib/composefs/verity.js'
 import type { Driver } from '../../../lib/driver/contract.js'
 import { type CleanReport, type GrootEvent, type GrootStore, openStore } from '../../../lib/index.js'
+import { claimPath } from '../../../lib/linux/claim.js'
 import { LockManager } from '../../../lib/locks/locks.js'
 import { cleanStore } from '../../../lib/operations/clean.js'
 import { type OpenedStore, openExisting } from '../../../lib/operations/opened-store.js'
@@ -287,7 +289,7 @@ async function litter(): Promise<void> {
   renameSync(layout.record('deleted' as BundleId), `${layout.trash}/deleted-0123456789ab.json`)
   // An ingest that was killed while it read, one while it published.
   writeFileSync(`${layout.leases}/dead.json`, '{"format":1,"needs":{"layers":[]}}')
-  writeFileSync(`${layout.locks}/lease-dead.lock`, '')
+  writeFileSync(`${layout.locks}/task-dead.lock`, '')
   mkdirSync(`${layout.staging}/dead/sha256-00`, { recursive: true })
   writeFileSync(`${layout.staging}/dead/sha256-00/large`, Buffer.alloc(100_000))
   mkdirSync(`${layout.staging}/unrecorded`)
@@ -348,7 +350,7 @@ describe('leavings of killed processes', () => {
   it('of the same names as living operations are left to those', async () => {
     await litter()
     const locks = new LockManager(layout.locks, { command: 'a create' })
-    await using _lease = await locks.lease('dead', { timeoutMs: 0 })
+    const lease = claimPath(`${layout.leases}/dead.json`)!
     await using _half = await locks.bundle('half', { timeoutMs: 0 })
     await using _deleted = await locks.bundle('deleted', { timeoutMs: 0 })
     expect(await held()).toEqual(['bundle/deleted', 'bundle/half', 'lease/dead'])
@@ -360,6 +362,7 @@ describe('leavings of killed processes', () => {
     // It is being deleted, and what it needs may be in use still.
     expect(readdirSync(layout.layers)).toHaveLength(2)
     expect(await held()).toEqual(['bundle/deleted', 'bundle/half', 'lease/dead'])
+    closeSync(lease)
   })
 })
 
@@ -502,7 +505,7 @@ describe('what a driver has', () => {
     opened = Object.create(real, { driver: { value: driver } }) as OpenedStore
   })
   afterEach(async () => {
-    await opened.pool.close()
+    await opened.workers.close()
   })
 
   it('without a record is removed, one that is busy is skipped, and one that has a record stays', async () => {

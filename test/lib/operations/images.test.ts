@@ -300,7 +300,7 @@ describe('rmi', () => {
     const { image: known } = await pull(image)
     const locks = new LockManager(layout.locks, { command: 'test' })
     {
-      await using lease = await Lease.take(layout, locks, { timeoutMs: 1000 })
+      await using lease = new Lease(layout, locks, { timeoutMs: 1000 })
       await lease.need({ image: known.digest })
       await expect(store.removeImages({ images: [image] })).rejects.toMatchObject({ code: 'image-in-use' })
     }

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { LockManager } from '../../../lib/locks/locks.js'
-import { Lease } from '../../../lib/store/leases.js'
+import { endDeadLease, isLeaseAlive, Lease } from '../../../lib/store/leases.js'
 import { RootReader } from '../../../lib/store/roots.js'
 import { useScratch } from '../linux/scratch.js'
 import { diffIdOf, SyntheticStore } from './synthetic-store.js'
@@ -19,20 +19,22 @@ describe('a lease', () => {
   it('holds what it needs from when it says so to when it ends, and leaves nothing', async () => {
     const layers = [diffIdOf('a')]
     {
-      await using lease = await Lease.take(store.layout, locks, soon)
+      await using lease = new Lease(store.layout, locks, soon)
       expect(readdirSync(store.layout.leases)).toEqual([])
       await lease.need({ bundle: 'b', layers })
       const staging = lease.staging()
       writeFileSync(`${staging}/x`, 'x')
       expect([...new RootReader(store.layout).read().layers]).toEqual(layers)
-      expect((await locks.holders()).map(({ name }) => name)).toEqual([`lease/${lease.id}`])
+      expect(isLeaseAlive(store.layout, lease.id)).toBe(true)
       await lease.need({ layers: [diffIdOf('b')] })
+      expect(isLeaseAlive(store.layout, lease.id)).toBe(true)
       expect([...new RootReader(store.layout).read().layers]).toEqual([diffIdOf('b')])
       const record = JSON.parse(readFileSync(`${store.layout.leases}/${lease.id}.json`, 'utf8'))
       expect(record).toMatchObject({
         format: 1,
         id: lease.id,
         pid: process.pid,
+        command: 'groot test',
         needs: { layers: [diffIdOf('b')] },
       })
     }
@@ -41,9 +43,29 @@ describe('a lease', () => {
     expect(await locks.holders()).toEqual([])
   })
 
+  it('shows before it has a staging directory, and leaves nothing when it needs nothing else', async () => {
+    {
+      await using lease = new Lease(store.layout, locks, soon)
+      lease.staging()
+      expect(isLeaseAlive(store.layout, lease.id)).toBe(true)
+    }
+    expect([readdirSync(store.layout.leases), readdirSync(store.layout.staging)]).toEqual([[], []])
+  })
+
+  it('is dead when nobody has claimed its record, and lets go what was its own', async () => {
+    const dead = store.lease({ layers: [] })
+    await using alive = new Lease(store.layout, locks, soon)
+    await alive.need({})
+    const ended: string[] = []
+    const end = (id: string) => endDeadLease(store.layout, id, async () => void ended.push(id))
+    expect([await end(dead), await end(alive.id), await end('without-record')]).toEqual([true, false, true])
+    expect(ended).toEqual([dead, 'without-record'])
+    expect(readdirSync(store.layout.leases)).toEqual([`${alive.id}.json`])
+  })
+
   it('says what it needs, and waits for who condemns things now', async () => {
     {
-      await using lease = await Lease.take(store.layout, locks, soon)
+      await using lease = new Lease(store.layout, locks, soon)
       const gc = await locks.gc(soon)
       await expect(lease.need({ layers: [] })).rejects.toMatchObject({
         code: 'lock-timeout',
@@ -51,7 +73,7 @@ describe('a lease', () => {
       })
       let isHeard = false
       const patient = { timeoutMs: 10_000 }
-      await using other = await Lease.take(store.layout, locks, patient)
+      await using other = new Lease(store.layout, locks, patient)
       const needing = other.need({ layers: [] }).then(() => {
         isHeard = true
       })
@@ -65,7 +87,7 @@ describe('a lease', () => {
   })
 
   it('takes no lock that others wait for', async () => {
-    await using one = await Lease.take(store.layout, locks, soon)
+    await using one = new Lease(store.layout, locks, soon)
     const names: string[] = []
     const { gc } = locks
     locks.gc = (request) => {
@@ -83,13 +105,13 @@ describe('a lease', () => {
     const paths = [store.layout.blob(image), store.layout.base(base)]
     const longAgo = new Date('2020-01-01')
     for (const path of paths) utimesSync(path, longAgo, longAgo)
-    await using lease = await Lease.take(store.layout, locks, soon)
+    await using lease = new Lease(store.layout, locks, soon)
     await lease.need({ image, layers, base })
     for (const path of paths) expect(Date.now() - statSync(path).mtimeMs).toBeLessThan(60_000)
   })
 
   it('may end twice, also when others removed what was its own', async () => {
-    const lease = await Lease.take(store.layout, locks, soon)
+    const lease = new Lease(store.layout, locks, soon)
     await lease.need({})
     await lease[Symbol.asyncDispose]()
     await lease[Symbol.asyncDispose]()

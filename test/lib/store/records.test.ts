@@ -87,26 +87,26 @@ describe('records', () => {
     expect(readdirSync(directory)).toEqual([])
   })
 
-  it('cannot be lost by a clean that looks while they wait for the disk', () => {
+  it('cannot be lost by a clean that looks while they wait for the disk', async () => {
     const seen: unknown[] = []
     class SlowBatch extends DurableBatch {
-      override syncBefore(next: number): void {
+      override async syncBefore(next: number): Promise<void> {
         for (const name of readdirSync(directory)) {
           const path = join(directory, name)
           seen.push(isTemporaryName(name), isDeadTemporary(path), removeDeadTemporary(path))
         }
-        super.syncBefore(next)
+        await super.syncBefore(next)
       }
     }
     {
       using batch = new SlowBatch(false)
-      commitRecord(batch, join(directory, 'a.json'), { n: 1 })
+      await commitRecord(batch, join(directory, 'a.json'), { n: 1 })
     }
     expect(seen).toEqual([true, false, false])
     expect(readRecord(join(directory, 'a.json'), parse)).toEqual({ n: 1 })
   })
 
-  it('leave nothing when a batch cannot write them', () => {
+  it('leave nothing when a batch cannot write them', async () => {
     class BrokenBatch extends DurableBatch {
       override write(path: string, data: string | Uint8Array, mode: number): number {
         super.write(path, data, mode)
@@ -114,7 +114,9 @@ describe('records', () => {
       }
     }
     using batch = new BrokenBatch(false)
-    expect(() => commitRecord(batch, join(directory, 'a.json'), { n: 1 })).toThrow('the disk is broken')
+    await expect(commitRecord(batch, join(directory, 'a.json'), { n: 1 })).rejects.toThrow(
+      'the disk is broken',
+    )
     expect(readdirSync(directory)).toEqual([])
   })
 

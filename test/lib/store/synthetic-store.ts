@@ -105,6 +105,7 @@ export class SyntheticStore {
       readOnly: false,
       ignoreOwnership: true,
       verity: null,
+      noSync: false,
       mounts: [],
     }
     mkdirSync(`${this.layout.bundles}/${id}/rootfs`, { recursive: true })
