@@ -225,14 +225,27 @@ function declareAll(arch: 'x64' | 'arm64', preferNumbers: boolean): Calls {
   return table as Calls
 }
 
+/** koffi has some 60 at a time, and the thread pool has four threads. */
+const MAX_AT_ONCE = 16
+let running = 0
+const waiting: (() => void)[] = []
+
 /** A call on Node's thread pool. @returns 0, or what errno was */
-function later(native: Koffi, call: KoffiFunction, values: unknown[]): Promise<number> {
-  return new Promise((resolve, reject) => {
-    call.async(...values, (error: unknown, result: number) => {
-      if (error !== null && error !== undefined) reject(error as Error)
-      else resolve(result < 0 ? native.errno() : 0)
+async function later(native: Koffi, call: KoffiFunction, values: unknown[]): Promise<number> {
+  if (running >= MAX_AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve))
+  else running++
+  try {
+    return await new Promise((resolve, reject) => {
+      call.async(...values, (error: unknown, result: number) => {
+        if (error !== null && error !== undefined) reject(error as Error)
+        else resolve(result < 0 ? native.errno() : 0)
+      })
     })
-  })
+  } finally {
+    const next = waiting.shift()
+    if (next === undefined) running--
+    else next()
+  }
 }
 
 function declare(

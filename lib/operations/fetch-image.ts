@@ -134,9 +134,9 @@ async function resolveImage(
   if (kept !== null) return kept
   // Local sources have no name to be known by, and nobody needs to be asked for them.
   if (pull === 'never' && source.name !== undefined) throw notCached(source.name)
-  // A new name, so layers are likely to come; the thread that reads them starts while the registry is asked.
+  // A new name, so layers are likely to come; what reads them is loaded, and a thread started, while the registry is asked.
   const isNew = source.name !== undefined && !wasResolved(store.layout, source.name, platform)
-  if (isNew && !store.isAlone) store.workers.warm()
+  if (isNew) loadAhead(store)
   try {
     return await source.resolve({ platform, signal, known })
   } catch (error) {
@@ -152,6 +152,12 @@ async function resolveImage(
     })
     return found
   }
+}
+
+function loadAhead({ workers, isAlone }: OpenedStore): void {
+  if (!isAlone) workers.warm()
+  // What fails here fails again where it is needed.
+  Promise.all([import('./layers.js'), import('./early-merge.js'), import('./make-base.js')]).catch(() => {})
 }
 
 export function sourceOptions(request: RegistryOptions): Parameters<typeof openSource>[2] {

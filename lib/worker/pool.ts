@@ -52,7 +52,7 @@ const BATCH_BYTES = 1024 * 1024
 const SMALL_BATCH_BYTES = 256 * 1024
 
 /** Chunks sent and not read yet are at most this many bytes, plus one chunk. */
-const WINDOW_BYTES = 4 * 1024 * 1024
+const WINDOW_BYTES = 2 * 1024 * 1024
 
 export class WorkerPool implements JobRunner {
   readonly #size: number

@@ -16,6 +16,6 @@ export function startThread(name: '#engine' | '#ingest' | '#scan'): Worker {
     // numbers that meanwhile mean something else.
     trackUnmanagedFds: false,
     // Of what these make little lives long; the default lets three times as much pile up before it is looked through.
-    ...(name === '#engine' ? {} : { resourceLimits: { maxYoungGenerationSizeMb: 16 } }),
+    ...(name === '#engine' ? {} : { resourceLimits: { maxYoungGenerationSizeMb: 8 } }),
   })
 }
