@@ -25,7 +25,7 @@ async function atOnce(store: GrootStore, image: string, count: number): Promise<
   await timesOf(store, image, 0)
   const ids = Array.from({ length: count }, (_, i) => `b${i}`)
   const begun = performance.now()
-  await Promise.all(ids.map((id) => store.create({ image, id })))
+  await Promise.all(ids.map((id) => store.create({ image, id, pull: 'never' })))
   const createsPerSecond = (count * 1000) / (performance.now() - begun)
   for (const id of ids) await store.delete(id)
   return { createsPerSecond }
@@ -34,7 +34,7 @@ async function atOnce(store: GrootStore, image: string, count: number): Promise<
 async function memory(store: GrootStore, image: string, count: number): Promise<LibraryMemory> {
   await timesOf(store, image, 0)
   const before = await memoryNow()
-  for (let i = 0; i < count; i++) await store.create({ image, id: `b${i}` })
+  for (let i = 0; i < count; i++) await store.create({ image, id: `b${i}`, pull: 'never' })
   const after = await memoryNow()
   for (let i = 0; i < count; i++) await store.delete(`b${i}`)
   return { process: (after.process - before.process) / count, kernel: (after.kernel - before.kernel) / count }

@@ -13,7 +13,7 @@ import { unmountBelow } from './filesystem.js'
 import type { LibraryAtOnce, LibraryMemory } from './library.js'
 import type { LibraryTimes } from './library-times.js'
 import { measure } from './measure.js'
-import type { Bench } from './peers-rows.js'
+import { type Bench, peerImage } from './peers-rows.js'
 import { runNow, script } from './peers-tools.js'
 
 const PROGRAM = join(dirname(fileURLToPath(import.meta.url)), 'library.js')
@@ -85,7 +85,7 @@ async function inStore(
 ): Promise<void> {
   signal.throwIfAborted()
   const path = `${places.place}/library`
-  const image = `oci:${places.layout}:${name}`
+  const image = `docker://${peerImage(places, name).reference}`
   try {
     await initStore({ path, driver: 'overlay', noSync })
     {

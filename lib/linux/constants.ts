@@ -169,6 +169,9 @@ export const MAP_SHARED = 1
 export const IORING_OFF_SQ_RING = 0
 export const IORING_OFF_SQES = 0x10000000
 export const IORING_FEAT_SINGLE_MMAP = 1
+export const IORING_SETUP_COOP_TASKRUN = 0x100
+export const IORING_SETUP_SINGLE_ISSUER = 0x1000
+export const IORING_SETUP_DEFER_TASKRUN = 0x2000
 export const IORING_ENTER_GETEVENTS = 1
 export const IORING_REGISTER_FILES2 = 13
 export const IORING_REGISTER_IOWQ_MAX_WORKERS = 19
@@ -183,6 +186,7 @@ export const URING_PARAMS = {
   size: 120,
   sqEntries: 0,
   cqEntries: 4,
+  flags: 8,
   features: 20,
   sqTail: 44,
   sqArray: 64,

@@ -11,6 +11,9 @@ import {
   IORING_REGISTER_FILES2,
   IORING_REGISTER_IOWQ_MAX_WORKERS,
   IORING_RSRC_REGISTER_SPARSE,
+  IORING_SETUP_COOP_TASKRUN,
+  IORING_SETUP_DEFER_TASKRUN,
+  IORING_SETUP_SINGLE_ISSUER,
   MAP_SHARED,
   PROT_READ,
   PROT_WRITE,
@@ -40,7 +43,7 @@ export class Uring {
   static open(entries: number, descriptors: number, workers: number): Uring | null {
     const libc = calls()
     const parameters = Buffer.alloc(URING_PARAMS.size)
-    const fd = libc.io_uring_setup(entries, parameters)
+    const fd = setUp(libc, entries, parameters)
     if (fd < 0) return null
     const map = RingMap.of(libc, fd, parameters)
     if (map !== null && register(libc, fd, descriptors, workers)) return new Uring(libc, fd, map)
@@ -106,8 +109,7 @@ export class Uring {
    */
   submit(atLeast: number, done: (userData: number, result: number) => void): void {
     this.#map.publish()
-    const flags = atLeast > 0 ? IORING_ENTER_GETEVENTS : 0
-    const taken = this.#libc.io_uring_enter(this.#fd, this.#queued, atLeast, flags, null, 0)
+    const taken = this.#libc.io_uring_enter(this.#fd, this.#queued, atLeast, IORING_ENTER_GETEVENTS, null, 0)
     if (taken < 0) {
       const errno = this.#libc.errno()
       // Interrupted, or short of something that what is under way will give back.
@@ -129,6 +131,22 @@ export class Uring {
     this.#libc.close(this.#fd)
     this.#map.unmap()
   }
+}
+
+/**
+ * When results are posted: when they are asked for (Linux 6.1), when this thread is in the kernel anyway (5.19), or at once, for
+ * which it is interrupted each time.
+ */
+const WAYS = [IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_COOP_TASKRUN, 0]
+
+/** @returns the ring's descriptor, or -1; the kernel fills the parameters in */
+function setUp(libc: Calls, entries: number, parameters: Buffer): number {
+  for (const flags of WAYS) {
+    parameters.fill(0).writeUInt32LE(flags, URING_PARAMS.flags)
+    const fd = libc.io_uring_setup(entries, parameters)
+    if (fd >= 0 || libc.errno() !== ERRNO.EINVAL) return fd
+  }
+  return -1
 }
 
 /** Room for the ring's own descriptors, and how many threads there may be. */
