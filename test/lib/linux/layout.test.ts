@@ -72,6 +72,7 @@ const FIELDS: Record<string, string> = {
   'URING_PARAMS.size': 'sizeof(struct io_uring_params)',
   'URING_PARAMS.sqEntries': 'offsetof(struct io_uring_params, sq_entries)',
   'URING_PARAMS.cqEntries': 'offsetof(struct io_uring_params, cq_entries)',
+  'URING_PARAMS.flags': 'offsetof(struct io_uring_params, flags)',
   'URING_PARAMS.features': 'offsetof(struct io_uring_params, features)',
   'URING_PARAMS.sqTail': 'offsetof(struct io_uring_params, sq_off.tail)',
   'URING_PARAMS.sqArray': 'offsetof(struct io_uring_params, sq_off.array)',
