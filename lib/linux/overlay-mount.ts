@@ -53,6 +53,10 @@ export function makeOverlay(layers: OverlayLayers): number {
     const mount = context.mount({ readOnly: layers.writable === null })
     keys = took
     return mount
+  } catch (error) {
+    // The kernel looks at the upper layer first, and its mark would stay.
+    if (layers.writable?.volatile === true) forgetVolatile(layers.writable.work)
+    throw error
   } finally {
     for (const fd of held) close(fd)
   }
