@@ -115,6 +115,19 @@ export const CHECKS: Checks = {
     })
   }),
 
+  'mounts what is made without syncs so that nothing in it waits for the disk, and again': inStore(
+    async (store) => {
+      await withBundle(store, { noSync: true }, async ({ id, rootfs }) => {
+        assert.ok(mountAt(rootfs).options.includes('volatile'))
+        writeFileSync(`${rootfs}/written`, 'by the container')
+        assert.deepEqual(await store.unmount(id), { id, changed: true })
+        assert.deepEqual(await store.mount(id), { id, changed: true })
+        assert.ok(mountAt(rootfs).options.includes('volatile'))
+        assert.equal(readFileSync(`${rootfs}/written`, 'utf8'), 'by the container')
+      })
+    },
+  ),
+
   'tells a runtime mounts that demand fs-verity too': inStore(async (store) => {
     await withBundle(store, { withoutMount: true }, ({ rootfs, mounts }) => {
       assert.ok(mounts.at(-1)!.options.includes('verity=require'))
