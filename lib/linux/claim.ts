@@ -33,20 +33,24 @@ export function claimPath(path: string): number | null {
 
 /** Whether somebody has claimed what is at a path. Looks without taking it away from anybody. */
 export function isClaimed(path: string): boolean {
-  let fd: number
-  try {
-    fd = openSync(path, FLAGS)
-  } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return false
-    throw error
-  }
-  try {
-    return !tryFlock(fd, 'shared')
-  } catch (error) {
-    if (hasNoFlock(error)) return true
-    throw error
-  } finally {
-    closeSync(fd)
+  for (;;) {
+    let fd: number
+    try {
+      fd = openSync(path, FLAGS)
+    } catch (error) {
+      if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return false
+      throw error
+    }
+    try {
+      if (!tryFlock(fd, 'shared')) return true
+      // What was there may have been replaced, and let go, in between.
+      if (isFileAt(fd, path)) return false
+    } catch (error) {
+      if (hasNoFlock(error)) return true
+      throw error
+    } finally {
+      closeSync(fd)
+    }
   }
 }
 

@@ -13,8 +13,10 @@ import {
   writeSync,
 } from 'node:fs'
 import { basename, dirname } from 'node:path'
+import { byteString } from '../bytes.js'
 import { isErrno, StoreError } from '../errors.js'
 import { claim, claimPath } from '../linux/claim.js'
+import { ERRNO, errnoError } from '../linux/errno.js'
 import { removeTree } from '../linux/remove-tree.js'
 import { syncDirectory, syncDirectoryLater, syncFile } from '../linux/sync.js'
 import type { DurableBatch } from './durable.js'
@@ -157,7 +159,8 @@ function putInPlace(path: string, data: string | Uint8Array, isDurable: boolean,
     const fd = openSync(temporary, 'wx', 0o600)
     let isKept = false
     try {
-      claim(fd)
+      // Who has claimed it in this moment takes it for a leaving and removes it, or lets go of it when it has its name.
+      if (!claim(fd)) throw errnoError(ERRNO.EAGAIN, 'flock', byteString(temporary))
       for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
       if (isDurable) syncFile(fd)
       put(temporary, path)
@@ -165,7 +168,8 @@ function putInPlace(path: string, data: string | Uint8Array, isDurable: boolean,
       return fd
     } catch (error) {
       const wasThere = removeIfThere(temporary)
-      if (wasThere || attempt === MAX_TRIES || !isErrno(error, 'ENOENT')) throw error
+      const isLost = isErrno(error, 'EAGAIN') || (isErrno(error, 'ENOENT') && !wasThere)
+      if (attempt === MAX_TRIES || !isLost) throw error
     } finally {
       if (!isKept) closeSync(fd)
     }

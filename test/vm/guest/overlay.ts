@@ -118,11 +118,11 @@ export const CHECKS: Checks = {
   'mounts what is made without syncs so that nothing in it waits for the disk, and again': inStore(
     async (store) => {
       await withBundle(store, { noSync: true }, async ({ id, rootfs }) => {
-        assert.ok(mountAt(rootfs).options.includes('volatile'))
+        assert.match(mountAt(rootfs).options.join(), /\bvolatile\b/)
         writeFileSync(`${rootfs}/written`, 'by the container')
         assert.deepEqual(await store.unmount(id), { id, changed: true })
         assert.deepEqual(await store.mount(id), { id, changed: true })
-        assert.ok(mountAt(rootfs).options.includes('volatile'))
+        assert.match(mountAt(rootfs).options.join(), /\bvolatile\b/)
         assert.equal(readFileSync(`${rootfs}/written`, 'utf8'), 'by the container')
       })
     },
