@@ -159,7 +159,7 @@ function putInPlace(path: string, data: string | Uint8Array, isDurable: boolean,
     const fd = openSync(temporary, 'wx', 0o600)
     let isKept = false
     try {
-      // Who has claimed it in this moment takes it for a leaving and removes it, or lets go of it when it has its name.
+      // A clean that looks has it now, and removes it; or it has its name by then, and would be claimed by nobody.
       if (!claim(fd)) throw errnoError(ERRNO.EAGAIN, 'flock', byteString(temporary))
       for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
       if (isDurable) syncFile(fd)
