@@ -322,6 +322,8 @@ function nameErrno(value: unknown): void {
  */
 export function toGrootError(thrown: unknown, doing = 'Cannot finish the operation'): GrootError {
   if (isGrootError(thrown)) return thrown
+  // What went wrong first matters, not what went wrong when things were put away after it.
+  if (isSuppressed(thrown)) return toGrootError(thrown.suppressed, doing)
   if ((thrown as { name?: unknown } | null)?.name === 'AbortError')
     return new AbortedError(undefined, { cause: thrown })
   if (isErrno(thrown)) {
@@ -343,6 +345,11 @@ export function toGrootError(thrown: unknown, doing = 'Cannot finish the operati
     return new SystemError('module-unreadable', `${doing}: ${facts.cause}`, { facts, cause: thrown })
   }
   return new BugError(`${doing}: ${text}`, { cause: thrown })
+}
+
+/** What `using` throws when an error was on its way already; TypeScript makes one where there is none of that name. */
+function isSuppressed(thrown: unknown): thrown is Error & { readonly suppressed: unknown } {
+  return thrown instanceof Error && thrown.name === 'SuppressedError' && 'suppressed' in thrown
 }
 
 /** Throws AbortedError when the signal has fired. */

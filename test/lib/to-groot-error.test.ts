@@ -1,0 +1,31 @@
+import { mkdirSync } from 'node:fs'
+import { expect, it } from 'vitest'
+import { NotFoundError, toGrootError } from '../../lib/errors.js'
+
+const FAILS_AT_ITS_END = {
+  [Symbol.dispose]() {
+    mkdirSync('/nowhere/at/the/end')
+  },
+}
+
+function thrownWith(error: unknown): unknown {
+  try {
+    using _first = FAILS_AT_ITS_END
+    using _second = FAILS_AT_ITS_END
+    throw error
+  } catch (thrown) {
+    return thrown
+  }
+}
+
+it('what went wrong first is told, also when putting things away after it went wrong too', () => {
+  const thrown = thrownWith(Object.assign(new Error('no space left'), { code: 'ENOSPC', errno: -28 }))
+  expect(thrown).toMatchObject({ name: 'SuppressedError' })
+  expect(toGrootError(thrown, 'Cannot try')).toMatchObject({
+    kind: 'system',
+    code: 'disk-full',
+    message: 'Cannot try: no space left',
+  })
+  const own = new NotFoundError('object-missing', 'Cannot find it')
+  expect(toGrootError(thrownWith(own))).toBe(own)
+})
