@@ -35,6 +35,8 @@ const SETTINGS = {
   // No module of groot does anything when it is imported.
   treeshake: { moduleSideEffects: false },
   platform: 'node',
+  // Entries may show more than they say: chunks share what is in them.
+  preserveEntrySignatures: 'allow-extension',
   // Of those, some are in the core anyway.
   checks: { ineffectiveDynamicImport: false },
   // Packages, and what package.json gives a name.

@@ -69,6 +69,7 @@ function chartOf(points: readonly GrowthPoint[]): string {
   const width = LEFT + dimensions.length * (WIDTH + GAP_X)
   const height = TOP + 2 * HEIGHT + GAP_Y + 54
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" font-family="sans-serif" font-size="12">
+<title>What creates and deletes take against how much there is</title>
 <rect width="${width}" height="${height}" fill="#ffffff"/>
 ${[...legendOf(TOP - 24, [CREATE, 'warm create by library, ms, median'], [DELETE, 'delete by library, ms, median']), ...legendOf(TOP + HEIGHT + GAP_Y - 20, [COLD, 'cold create by library, ms'])].join('\n')}
 ${panels.join('\n')}
