@@ -9,12 +9,13 @@
  * 1 + varint length + raw bytes, 2 + 32 bytes object digest, 3 + u8 length + inline bytes.
  */
 import { createHash } from 'node:crypto'
-import { closeSync, openSync, readSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readSync } from 'node:fs'
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { asBuffer } from '../bytes.js'
 import type { VerityDigest } from '../digest.js'
 import { BugError, IntegrityError } from '../errors.js'
 import { runAtOnce, type Work } from '../linux/slices.js'
+import { writeAll } from '../linux/write-all.js'
 import { type Content, MAX_INLINE_BYTES } from '../tree/model.js'
 
 const MAGIC = Buffer.from('grootlr1', 'latin1')
@@ -276,10 +277,6 @@ function varint(value: number): Buffer {
   for (; left >= 0x80; left = Math.floor(left / 128)) bytes.push((left % 128) | 0x80)
   bytes.push(left)
   return Buffer.from(bytes)
-}
-
-function writeAll(fd: number, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
 }
 
 function readFully(fd: number, into: Uint8Array): number {

@@ -2,11 +2,12 @@
  * The files of new objects: made in a staging directory, as `ab/cdef…` like in `objects/`, and moved there when they are
  * durable. The kernel's threads write them where they can, so that whoever makes them goes on meanwhile.
  */
-import { closeSync, ftruncateSync, mkdirSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs'
+import { closeSync, ftruncateSync, mkdirSync, openSync, renameSync, unlinkSync } from 'node:fs'
 import { type ByteString, byteString } from '../bytes.js'
 import type { VerityDigest } from '../digest.js'
 import { isErrno } from '../errors.js'
 import { FileRing } from '../linux/file-ring.js'
+import { writeAll } from '../linux/write-all.js'
 import { objectName } from '../store/objects.js'
 
 const OBJECT_MODE = 0o444
@@ -47,7 +48,7 @@ export class StagingFiles implements Disposable {
     }
     const fd = openSync(`${this.#staging}/${name}`, 'wx', OBJECT_MODE)
     try {
-      writeAll(fd, bytes, 0)
+      writeAll(fd, bytes)
     } finally {
       closeSync(fd)
     }
@@ -143,8 +144,4 @@ function moveDirectory(from: string, to: string): boolean {
     if (isErrno(error, 'ENOTEMPTY', 'EEXIST')) return false
     throw error
   }
-}
-
-function writeAll(fd: number, bytes: Uint8Array, position: number): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at, position + at)
 }

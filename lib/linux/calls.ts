@@ -7,6 +7,8 @@
 import { createRequire } from 'node:module'
 import type koffi from 'koffi'
 import { UnsupportedError } from '../errors.js'
+import { callOnPool } from './thread-pool.js'
+import { Turns } from './turns.js'
 
 /** The C types that the table uses, and what stands for them here. */
 interface TypeMap {
@@ -214,7 +216,8 @@ function declareAll(arch: 'x64' | 'arm64', preferNumbers: boolean): Calls {
     let call: KoffiFunction | undefined
     return (...values) => {
       call ??= library.func(name, CALLS[name].result, [...CALLS[name].parameters])
-      return later(native, call, values)
+      const onThread = call
+      return turns.run(async () => ((await callOnPool(onThread, ...values)) < 0 ? native.errno() : 0))
     }
   }
   table.syncfsLater = onPool('syncfs')
@@ -225,28 +228,8 @@ function declareAll(arch: 'x64' | 'arm64', preferNumbers: boolean): Calls {
   return table as Calls
 }
 
-/** koffi has some 60 at a time, and the thread pool has four threads. */
-const MAX_AT_ONCE = 16
-let running = 0
-const waiting: (() => void)[] = []
-
-/** A call on Node's thread pool. @returns 0, or what errno was */
-async function later(native: Koffi, call: KoffiFunction, values: unknown[]): Promise<number> {
-  if (running >= MAX_AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve))
-  else running++
-  try {
-    return await new Promise((resolve, reject) => {
-      call.async(...values, (error: unknown, result: number) => {
-        if (error !== null && error !== undefined) reject(error as Error)
-        else resolve(result < 0 ? native.errno() : 0)
-      })
-    })
-  } finally {
-    const next = waiting.shift()
-    if (next === undefined) running--
-    else next()
-  }
-}
+/** koffi refuses calls when 256 are under way; the thread pool has four threads. */
+const turns = new Turns(16)
 
 function declare(
   library: Library,

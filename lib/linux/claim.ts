@@ -2,11 +2,9 @@
  * Claims: whoever works on a path holds flock(2) on what is there. The kernel takes that back when the process ends, however
  * it ends, so what nobody has claimed is a leaving.
  */
-import { closeSync, constants, openSync } from 'node:fs'
+import { closeSync, openSync } from 'node:fs'
 import { isErrno } from '../errors.js'
-import { hasNoFlock, isFileAt, tryFlock } from './flock.js'
-
-const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK // a FIFO must not keep whoever looks
+import { hasNoFlock, isFileAt, isFlocked, LOOK_FLAGS, tryFlock } from './flock.js'
 
 /**
  * Claims what is at a path.
@@ -17,7 +15,7 @@ export function claimPath(path: string): number | null {
   let fd: number
   try {
     // Opened by Node, which closes it when the thread is ended.
-    fd = openSync(path, FLAGS)
+    fd = openSync(path, LOOK_FLAGS)
   } catch (error) {
     if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return null
     throw error
@@ -33,24 +31,12 @@ export function claimPath(path: string): number | null {
 
 /** Whether somebody has claimed what is at a path. Looks without taking it away from anybody. */
 export function isClaimed(path: string): boolean {
-  for (;;) {
-    let fd: number
-    try {
-      fd = openSync(path, FLAGS)
-    } catch (error) {
-      if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return false
-      throw error
-    }
-    try {
-      if (!tryFlock(fd, 'shared')) return true
-      // What was there may have been replaced, and let go, in between.
-      if (isFileAt(fd, path)) return false
-    } catch (error) {
-      if (hasNoFlock(error)) return true
-      throw error
-    } finally {
-      closeSync(fd)
-    }
+  try {
+    return isFlocked(path)
+  } catch (error) {
+    if (isErrno(error, 'ENOTDIR', 'ELOOP')) return false
+    if (hasNoFlock(error)) return true
+    throw error
   }
 }
 

@@ -1,7 +1,7 @@
 /**
  * flock(2): locks that belong to an open file description and end with it, however its process ends.
  */
-import { fstatSync, lstatSync } from 'node:fs'
+import { closeSync, constants, fstatSync, lstatSync, openSync } from 'node:fs'
 import { type ErrnoError, isErrno } from '../errors.js'
 import { calls } from './calls.js'
 import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from './constants.js'
@@ -26,6 +26,35 @@ export function tryFlock(fd: number, kind: 'exclusive' | 'shared'): boolean {
 /** Lets go at once, also where a child process that is just being started still shares the description. */
 export function unlockFlock(fd: number): void {
   if (calls().flock(fd, LOCK_UN) < 0) failed('flock')
+}
+
+/** For a look at what may be anything: a FIFO must not keep whoever looks. */
+export const LOOK_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+
+/**
+ * Whether somebody has locked the file that a path leads to, also this process. Looks without taking it away from anybody.
+ *
+ * @throws ENOLCK, ENOTSUP, ENOSYS where the filesystem has no locks; ELOOP for a symlink, and what else open(2) says but that
+ *   there is no such file
+ */
+export function isFlocked(path: string): boolean {
+  for (;;) {
+    let fd: number
+    try {
+      fd = openSync(path, LOOK_FLAGS)
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return false
+      throw error
+    }
+    try {
+      if (!tryFlock(fd, 'shared')) return true
+      unlockFlock(fd)
+      // What was there may have been replaced, and let go, in between.
+      if (isFileAt(fd, path)) return false
+    } finally {
+      closeSync(fd)
+    }
+  }
 }
 
 /** Whether an error of tryFlock says that the filesystem has no locks. */

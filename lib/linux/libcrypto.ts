@@ -4,6 +4,7 @@
  * Memory that is given is read until the promise of `update` is settled.
  */
 import type koffi from 'koffi'
+import { callOnPool, MOVABLE_BYTES, type PoolFunction } from './thread-pool.js'
 
 export type PoolHashAlgorithm = 'sha256' | 'sha512'
 
@@ -22,27 +23,19 @@ export interface Libcrypto {
 }
 
 type Pointer = unknown
+type UpdateValues = [context: Pointer, bytes: Uint8Array, length: number]
 
 interface Calls {
   readonly create: () => Pointer
   readonly free: (context: Pointer) => void
   readonly begin: (context: Pointer, algorithm: Pointer, engine: null) => number
-  readonly update: {
-    (context: Pointer, bytes: Uint8Array, length: number): number
-    async(
-      context: Pointer,
-      bytes: Uint8Array,
-      length: number,
-      done: (error: unknown, result: number) => void,
-    ): void
-  }
+  readonly update: ((...values: UpdateValues) => number) & PoolFunction<UpdateValues>
   readonly end: (context: Pointer, into: Uint8Array, length: null) => number
   readonly algorithms: Readonly<Record<PoolHashAlgorithm, () => Pointer>>
 }
 
 const DIGEST_BYTES = { sha256: 32, sha512: 64 } as const satisfies Record<PoolHashAlgorithm, number>
 const SMALL_BYTES = 32 * 1024 // is hashed in the time that handing it over takes
-const MOVABLE_BYTES = 64 // typed arrays up to this size may lie where the garbage collector moves things
 
 let loading: Promise<Libcrypto | null> | undefined
 
@@ -118,12 +111,7 @@ class Hash implements PoolHash {
     }
     this.#held = bytes
     try {
-      await new Promise<void>((resolve, reject) => {
-        this.#calls.update.async(this.#context, bytes, bytes.length, (error, result) => {
-          if (error === null || error === undefined) resolve(check(result))
-          else reject(error as Error)
-        })
-      })
+      check(await callOnPool(this.#calls.update, this.#context, bytes, bytes.length))
     } finally {
       this.#held = null
     }

@@ -6,6 +6,7 @@
  * where they should be is tried on a known stream when the library is loaded.
  */
 import { gzipSync } from 'node:zlib'
+import { callOnPool, MOVABLE_BYTES } from './thread-pool.js'
 
 /** One decompression of what comes behind the headers of gzip members. Not for several calls at once. */
 export interface IsalStream {
@@ -50,7 +51,6 @@ const AT = {
 const ISAL_GZIP_NO_HDR_VER = 6 // without header, and with the trailer, which is checked
 const ISAL_BLOCK_FINISH = 5
 const HEADER_BYTES = 10 // of what zlib makes
-const MOVABLE_BYTES = 64 // typed arrays up to this size may lie where the garbage collector moves things
 const LITTLE_ENDIAN = true
 
 /** What isal_inflate gives for bad data, in the words of zlib where it has some. */
@@ -88,13 +88,7 @@ async function loadCalls(): Promise<Calls> {
     address: (memory) => BigInt(koffi.address(memory)),
     init: library.func('isal_inflate_init', 'void', ['void *']),
     reset: library.func('isal_inflate_reset', 'void', ['void *']),
-    inflate: (state) =>
-      new Promise((resolve, reject) => {
-        inflate.async(state, (error: unknown, result: number) => {
-          if (error === null || error === undefined) resolve(result)
-          else reject(error as Error)
-        })
-      }),
+    inflate: (state) => callOnPool(inflate, state),
   }
 }
 

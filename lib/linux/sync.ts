@@ -108,8 +108,8 @@ export function startWriteback(fd: number, offset: number, length: number): void
 }
 
 /**
- * Writes the contents of a file and waits for them on another thread, but not for its size and its name: on a filesystem that keeps the order of
- * metadata, the next sync of anything makes those durable.
+ * Writes the contents of a file and waits for them on another thread, but not for its size and its name: on a filesystem that
+ * keeps the order of metadata, the next sync of anything makes those durable.
  *
  * @returns false where the kernel or the filesystem cannot; then a sync of the file is needed
  */

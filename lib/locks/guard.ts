@@ -19,7 +19,7 @@ import {
 } from 'node:fs'
 import { dirname } from 'node:path'
 import { isErrno, UnsupportedError } from '../errors.js'
-import { hasNoFlock, isFileAt, tryFlock, unlockFlock } from '../linux/flock.js'
+import { hasNoFlock, isFileAt, isFlocked, tryFlock, unlockFlock } from '../linux/flock.js'
 
 export interface LockHolder {
   readonly pid: number
@@ -57,7 +57,7 @@ export class Guard {
       const fd = openGuard(this.path)
       let isKept = false
       try {
-        if (!flockOrRefuse(fd, this.path, 'exclusive')) {
+        if (!flockOrRefuse(fd, this.path)) {
           noteWanted(fd)
           return false
         }
@@ -106,19 +106,10 @@ export class Guard {
 
 /** Whether somebody has the lock now, also this process. Looks without taking it away from anybody. */
 export function isGuardLocked(path: string): boolean {
-  let fd: number
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW)
+    return isFlocked(path)
   } catch (error) {
-    if (isErrno(error, 'ENOENT')) return false
-    throw error
-  }
-  try {
-    if (!flockOrRefuse(fd, path, 'shared')) return true
-    unlockFlock(fd)
-    return false
-  } finally {
-    closeSync(fd)
+    throw flockRefused(error, path)
   }
 }
 
@@ -127,14 +118,18 @@ export function readGuard(path: string): { readonly lock: string; readonly holde
   try {
     const text = readFileSync(path, 'utf8').slice(0, MAX_GUARD_BYTES)
     const value = JSON.parse(text) as Record<string, unknown>
-    const { lock, pid, command, since } = value
-    if (typeof lock !== 'string' || typeof command !== 'string' || typeof since !== 'string') return null
-    if (!Number.isSafeInteger(pid)) return null
-    return { lock, holder: { pid: pid as number, command, since } }
+    const holder = holderOf(value)
+    return typeof value.lock === 'string' && holder !== null ? { lock: value.lock, holder } : null
   } catch {
     // Gone, half written or foreign: it is only information.
     return null
   }
+}
+
+/** What a guard or a lease says of who holds it; null where it does not. */
+export function holderOf({ pid, command, since }: Readonly<Record<string, unknown>>): LockHolder | null {
+  if (typeof command !== 'string' || typeof since !== 'string' || !Number.isSafeInteger(pid)) return null
+  return { pid: pid as number, command, since }
 }
 
 /**
@@ -152,9 +147,9 @@ function openGuard(path: string): number {
   }
 }
 
-function flockOrRefuse(fd: number, path: string, kind: 'exclusive' | 'shared'): boolean {
+function flockOrRefuse(fd: number, path: string): boolean {
   try {
-    return tryFlock(fd, kind)
+    return tryFlock(fd, 'exclusive')
   } catch (error) {
     throw flockRefused(error, path)
   }

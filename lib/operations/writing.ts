@@ -19,13 +19,15 @@ export async function whileWriting<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   const { layout, descriptor } = store
-  if (unsyncedState(layout) === 'before') {
+  const state = unsyncedState(layout)
+  if (state === 'before') {
     checkWritable(layout.descriptor, descriptor)
     await (await import('./recover.js')).recoverStore(store, options)
   }
   if (options.noSync ?? descriptor.noSync) {
     checkWritable(layout.descriptor, descriptor)
-    if (unsyncedState(layout) === 'none') stampUnsynced(layout)
+    // One that was verified just now has no stamp any more.
+    if (state !== 'here') stampUnsynced(layout)
     return await withoutSyncs(work)
   }
   const result = await work()

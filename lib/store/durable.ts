@@ -5,7 +5,7 @@
  * written first and on its way to the disk before the first sync, and the syncs after that find little left to do. Where the
  * filesystem keeps the order of metadata, contents are waited for and nothing is synced but the name that comes last.
  */
-import { closeSync, fstatSync, openSync, statSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, statSync } from 'node:fs'
 import {
   isSyncing,
   startWriteback,
@@ -13,6 +13,7 @@ import {
   syncFileLater,
   writeContentsLater,
 } from '../linux/sync.js'
+import { writeAll } from '../linux/write-all.js'
 
 export class DurableBatch implements Disposable {
   readonly #files: number[] = []
@@ -29,7 +30,7 @@ export class DurableBatch implements Disposable {
     const bytes = typeof data === 'string' ? Buffer.from(data, 'utf8') : data
     const fd = openSync(path, 'wx', mode)
     this.#files.push(fd)
-    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
+    writeAll(fd, bytes)
     startWriteback(fd, 0, 0)
     return fd
   }

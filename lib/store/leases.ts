@@ -12,6 +12,7 @@ import { type Digest, isDigest } from '../digest.js'
 import { claimPath, isClaimed } from '../linux/claim.js'
 import { namesIn } from '../linux/names.js'
 import { removeTree } from '../linux/remove-tree.js'
+import { holderOf } from '../locks/guard.js'
 import type { LockHolder, LockManager, LockRequest } from '../locks/locks.js'
 import type { BaseId } from './base-id.js'
 import * as field from './fields.js'
@@ -130,20 +131,10 @@ export async function endDeadLease(
 /** Who runs the operation of a lease, as its record says; null where it does not. */
 export function leaseHolder(layout: StoreLayout, id: string): LockHolder | null {
   try {
-    return readRecord(recordOf(layout, id), parseHolder)
+    return readRecord(recordOf(layout, id), (value) => holderOf(field.object(value, 'lease')))
   } catch {
     // Foreign, or damaged: it is only information.
     return null
-  }
-}
-
-function parseHolder(value: unknown): LockHolder {
-  const raw = field.object(value, 'lease')
-  if (!Number.isSafeInteger(raw.pid)) throw new Error('pid should be a whole number')
-  return {
-    pid: raw.pid as number,
-    command: field.string(raw.command, 'command'),
-    since: field.string(raw.since, 'since'),
   }
 }
 

@@ -2,16 +2,7 @@
  * Records: small JSON files that are either whole or absent.
  */
 import { randomBytes } from 'node:crypto'
-import {
-  closeSync,
-  linkSync,
-  lstatSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  unlinkSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, linkSync, lstatSync, openSync, readFileSync, renameSync, unlinkSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { byteString } from '../bytes.js'
 import { isErrno, StoreError } from '../errors.js'
@@ -19,6 +10,7 @@ import { claim, claimPath } from '../linux/claim.js'
 import { ERRNO, errnoError } from '../linux/errno.js'
 import { removeTree } from '../linux/remove-tree.js'
 import { syncDirectory, syncDirectoryLater, syncFile } from '../linux/sync.js'
+import { writeAll } from '../linux/write-all.js'
 import type { DurableBatch } from './durable.js'
 
 const MAX_RECORD_BYTES = 16 * 1024 * 1024
@@ -161,7 +153,7 @@ function putInPlace(path: string, data: string | Uint8Array, isDurable: boolean,
     try {
       // A clean that looks has it now, and removes it; or it has its name by then, and would be claimed by nobody.
       if (!claim(fd)) throw errnoError(ERRNO.EAGAIN, 'flock', byteString(temporary))
-      for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
+      writeAll(fd, bytes)
       if (isDurable) syncFile(fd)
       put(temporary, path)
       isKept = true

@@ -6,6 +6,7 @@
 import { closeSync, openSync } from 'node:fs'
 import { BugError, throwIfAborted } from '../errors.js'
 import { isSyncing, syncFilesystemLater } from '../linux/sync.js'
+import { Turns } from '../linux/turns.js'
 import { type Job, type JobResults, runJob } from './jobs.js'
 import type { JobRunner, RunOptions } from './pool.js'
 
@@ -13,8 +14,7 @@ import type { JobRunner, RunOptions } from './pool.js'
 const PIECE_BYTES = 1024 * 1024
 
 export class CallerJobs implements JobRunner {
-  #free: number
-  readonly #waiting: (() => void)[] = []
+  readonly #turns: Turns
   readonly #syncs: SharedSyncs
 
   /**
@@ -22,14 +22,16 @@ export class CallerJobs implements JobRunner {
    * @param store its directory
    */
   constructor(size: number, store: string) {
-    this.#free = size
+    this.#turns = new Turns(size)
     this.#syncs = new SharedSyncs(store)
   }
 
-  async run<J extends Job>(job: J, options: RunOptions): Promise<JobResults[J['kind']]> {
+  run<J extends Job>(job: J, options: RunOptions): Promise<JobResults[J['kind']]> {
+    return this.#turns.run(() => this.#run(job, options))
+  }
+
+  async #run<J extends Job>(job: J, options: RunOptions): Promise<JobResults[J['kind']]> {
     const { signal, onProgress, onRecorded, onChanges, announce = nobody, onStreamOver } = options
-    if (this.#free === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve))
-    else this.#free--
     try {
       throwIfAborted(signal)
       using syncs = this.#syncs.begin()
@@ -47,9 +49,6 @@ export class CallerJobs implements JobRunner {
       return result as JobResults[J['kind']]
     } finally {
       onStreamOver?.()
-      const next = this.#waiting.shift()
-      if (next === undefined) this.#free++
-      else next()
     }
   }
 }

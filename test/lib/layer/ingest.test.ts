@@ -26,6 +26,7 @@ import { objectReader } from '../../../lib/store/objects.js'
 import { layer } from '../../../lib/testkit/layer.js'
 import { linesOfTree } from '../../../lib/testkit/lines-of-tree.js'
 import { mergeLayers } from '../../../lib/tree/merge.js'
+import { ingestJob } from '../worker/ingest-job.js'
 
 let directory: string
 beforeEach(() => {
@@ -45,20 +46,10 @@ async function ingest(
   meanwhile?: () => void,
 ) {
   const request: IngestRequest = {
-    digest: sha256(blob),
-    size: blob.length,
+    ...ingestJob(directory, tar, String(++count), blob).request,
     compression: 'none',
-    diffId: sha256(tar) as DiffId,
-    objects: `${directory}/objects`,
     record: `${directory}/layers/${sha256(tar).replace(':', '-')}`,
-    staging: `${directory}/staging-${++count}`,
-    announced: `${directory}/announced-${count}`,
-    generation: `${directory}/generation`,
-    reuse: true,
     writers: 1,
-    limits: DEFAULT_LIMITS,
-    sync: true,
-    isOrdered: false,
     ...change,
   }
   const announce = async () => {
