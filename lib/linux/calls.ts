@@ -217,7 +217,7 @@ function declareAll(arch: 'x64' | 'arm64', preferNumbers: boolean): Calls {
     return (...values) => {
       call ??= library.func(name, CALLS[name].result, [...CALLS[name].parameters])
       const onThread = call
-      return turns.run(async () => ((await callOnPool(onThread, ...values)) < 0 ? native.errno() : 0))
+      return turns.run(() => callOnPool(onThread, values, (result) => (result < 0 ? native.errno() : 0)))
     }
   }
   table.syncfsLater = onPool('syncfs')

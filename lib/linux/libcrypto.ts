@@ -111,7 +111,7 @@ class Hash implements PoolHash {
     }
     this.#held = bytes
     try {
-      check(await callOnPool(this.#calls.update, this.#context, bytes, bytes.length))
+      check(await callOnPool(this.#calls.update, [this.#context, bytes, bytes.length]))
     } finally {
       this.#held = null
     }

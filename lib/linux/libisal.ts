@@ -88,7 +88,7 @@ async function loadCalls(): Promise<Calls> {
     address: (memory) => BigInt(koffi.address(memory)),
     init: library.func('isal_inflate_init', 'void', ['void *']),
     reset: library.func('isal_inflate_reset', 'void', ['void *']),
-    inflate: (state) => callOnPool(inflate, state),
+    inflate: (state) => callOnPool(inflate, [state]),
   }
 }
 

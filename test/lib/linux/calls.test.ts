@@ -48,6 +48,18 @@ describe('the table of calls', () => {
     expect(answers[0]?.failure).toEqual([-1, 'ENOENT'])
   })
 
+  it('tells of calls on other threads what errno was, whatever else is called meanwhile, and of more than koffi takes', async () => {
+    const found = await Promise.all(
+      Array.from({ length: 300 }, async () => {
+        const errno = await calls().fsyncLater(-1)
+        expect(calls().openat(-100, EMPTY_PATH, O_RDONLY, 0)).toBe(-1)
+        return errnoName(errno)
+      }),
+    )
+    expect(new Set(found)).toEqual(new Set(['EBADF']))
+    expect(found).toHaveLength(300)
+  })
+
   it('works on worker threads', async () => {
     // The module stands here as what it compiles to: koffi, loaded once more on the other thread.
     const code = `
