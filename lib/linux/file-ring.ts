@@ -54,12 +54,22 @@ interface Pieces {
 /** What is under way under one number, which is that of the slot for its descriptor too. */
 interface UnderWay {
   name: ByteString
+  /** Where its bytes are, as long as they are needed. */
   slab: Slab | null
+  address: number
   /** Bytes to be written. */
   length: number
+  written: number
+  /** As it was when the steps were added. */
+  writtenBefore: number
   pieces: Pieces | null
-  /** Whether it could not be opened or written. */
-  isGivenUp: boolean
+  /** Where in that file the bytes go. */
+  position: number
+  /** Of the slot's own descriptor. */
+  wasOpened: boolean
+  wasClosed: boolean
+  /** Steps whose results are still to come. */
+  steps: number
 }
 
 export class FileRing implements Disposable {
@@ -71,6 +81,8 @@ export class FileRing implements Disposable {
   readonly #slabs: Slab[] = []
   #slab: Slab | null = null
   readonly #open = new Set<Pieces>()
+  /** Numbers of what was written in part, or could not be: there are steps to be added for them. */
+  readonly #unsettled: number[] = []
   #failure: { readonly errno: number; readonly name: ByteString; readonly syscall: string } | null = null
   #isClosed = false
 
@@ -87,7 +99,19 @@ export class FileRing implements Disposable {
     this.#ring = ring
     this.#nameAddress = Number(calls().addressOf(this.#names))
     for (let slot = MAX_UNDER_WAY - 1; slot >= 0; slot--) {
-      this.#underWay[slot] = { name: '' as ByteString, slab: null, length: 0, pieces: null, isGivenUp: false }
+      this.#underWay[slot] = {
+        name: '' as ByteString,
+        slab: null,
+        address: 0,
+        length: 0,
+        written: 0,
+        writtenBefore: 0,
+        pieces: null,
+        position: 0,
+        wasOpened: false,
+        wasClosed: false,
+        steps: 0,
+      }
       this.#free.push(slot)
     }
   }
@@ -104,24 +128,12 @@ export class FileRing implements Disposable {
     const slot = this.#take(name, bytes)
     const at = slot * NAME_BYTES
     this.#names[at + this.#names.write(name, at, 'latin1')] = 0
-    const { slab, length } = this.#underWay[slot]!
-    const content = slab!.address + slab!.filled - length
     const flags = O_WRONLY | O_CREAT | O_EXCL
-    const [ring, number] = [this.#ring, slot * 4]
-    ring.add(
-      IORING_OP_OPENAT,
-      IOSQE_IO_LINK,
-      directory,
-      this.#nameAddress + at,
-      mode,
-      number + OPEN,
-      0,
-      flags,
-      slot + 1,
-    )
-    ring.add(IORING_OP_WRITE, IOSQE_IO_LINK | IOSQE_FIXED_FILE, slot, content, length, number + WRITE)
-    ring.add(IORING_OP_CLOSE, 0, 0, 0, 0, number + CLOSE, 0, 0, slot + 1)
-    if (ring.queued >= BATCH_STEPS) this.#submit(0)
+    const [path, number] = [this.#nameAddress + at, slot * 4 + OPEN]
+    this.#ring.add(IORING_OP_OPENAT, IOSQE_IO_LINK, directory, path, mode, number, 0, flags, slot + 1)
+    this.#underWay[slot]!.steps = 1
+    this.#addWriteAndClose(slot)
+    if (this.#ring.queued >= BATCH_STEPS) this.#submit(0)
   }
 
   /**
@@ -169,11 +181,36 @@ export class FileRing implements Disposable {
     const slot = this.#take(name, bytes)
     const now = this.#underWay[slot]!
     now.pieces = file
+    now.position = position
     file.unwritten++
-    const content = now.slab!.address + now.slab!.filled - bytes.length
-    this.#ring.add(IORING_OP_WRITE, 0, file.fd, content, bytes.length, slot * 4 + PIECE, position)
+    this.#addPiece(slot)
     // It is large, and worth beginning with.
     this.#submit(0)
+  }
+
+  /** Steps for what is not written yet. */
+  #addPiece(slot: number): void {
+    const now = this.#underWay[slot]!
+    const [address, length] = [now.address + now.written, now.length - now.written]
+    const position = now.position + now.written
+    this.#ring.add(IORING_OP_WRITE, 0, now.pieces!.fd, address, length, slot * 4 + PIECE, position)
+    now.writtenBefore = now.written
+    now.steps++
+  }
+
+  #addWriteAndClose(slot: number): void {
+    const now = this.#underWay[slot]!
+    const [address, length] = [now.address + now.written, now.length - now.written]
+    const flags = IOSQE_IO_LINK | IOSQE_FIXED_FILE
+    this.#ring.add(IORING_OP_WRITE, flags, slot, address, length, slot * 4 + WRITE, now.written)
+    now.writtenBefore = now.written
+    now.steps++
+    this.#addClose(slot)
+  }
+
+  #addClose(slot: number): void {
+    this.#ring.add(IORING_OP_CLOSE, 0, 0, 0, 0, slot * 4 + CLOSE, 0, 0, slot + 1)
+    this.#underWay[slot]!.steps++
   }
 
   /** A number for what is begun, its bytes copied. */
@@ -188,9 +225,13 @@ export class FileRing implements Disposable {
     const now = this.#underWay[slot]!
     now.name = name
     now.slab = slab
+    now.address = slab.address + slab.filled - bytes.length
     now.length = bytes.length
+    now.written = 0
     now.pieces = null
-    now.isGivenUp = false
+    now.wasOpened = false
+    now.wasClosed = false
+    now.steps = 0
     return slot
   }
 
@@ -218,12 +259,14 @@ export class FileRing implements Disposable {
 
   /** Whatever failed before: what is under way is waited for in any case. */
   #wait(): void {
-    while (this.#ring.unfinished > 0) this.#submit(1)
+    while (this.#ring.unfinished > 0 || this.#unsettled.length > 0) this.#submit(1)
   }
 
   /** Tells the kernel what was added, and takes what is done; waits for some of it if told to. */
   #submit(atLeast: number): void {
-    this.#ring.submit(atLeast, this.#onResult)
+    while (this.#unsettled.length > 0 && this.#ring.queued <= ENTRIES - CHAIN_STEPS)
+      this.#goOn(this.#unsettled.pop()!)
+    this.#ring.submit(Math.min(atLeast, this.#ring.unfinished), this.#onResult)
   }
 
   readonly #onResult = (userData: number, result: number): void =>
@@ -231,33 +274,51 @@ export class FileRing implements Disposable {
 
   #done(slot: number, step: number, result: number): void {
     const now = this.#underWay[slot]!
-    if (step === CLOSE && this.#isClosedApart(slot, now, result)) return
-    if (result < 0) this.#fail(now, step, -result)
-    if (step === OPEN) return
-    if (step === WRITE || step === PIECE) {
-      now.slab!.unwritten--
-      // A file is not written in part but where there is no more room.
-      if (result >= 0 && result < now.length) this.#fail(now, step, ERRNO.ENOSPC)
-    }
-    if (step === WRITE) return
-    this.#free.push(slot)
-    if (step !== PIECE) return
-    const { pieces } = now
-    now.pieces = null
-    pieces!.unwritten--
-    this.#closeWritten(pieces!)
+    now.steps--
+    // The steps behind one that failed, or was done in part, are cancelled, which is no failure of their own.
+    if (result < 0 && result !== -ERRNO.ECANCELED) this.#fail(now, step, -result)
+    if (step === OPEN) now.wasOpened = result >= 0
+    else if (step === CLOSE) now.wasClosed = result !== -ERRNO.ECANCELED
+    else if (result > 0) now.written += result
+    if (now.written === now.length) this.#forgetBytes(now)
+    if (now.steps > 0) return
+    const isLeft = now.pieces === null ? now.wasOpened && !now.wasClosed : now.written < now.length
+    if (isLeft) this.#unsettled.push(slot)
+    else this.#end(slot)
   }
 
-  /** A file that could not be written stays open: it is closed by a step of its own, whether or not it was opened at all. */
-  #isClosedApart(slot: number, now: UnderWay, result: number): boolean {
-    if (!now.isGivenUp && result !== -ERRNO.ECANCELED) return false
-    if (now.isGivenUp) {
-      this.#free.push(slot)
+  /**
+   * Goes on with what was written in part: the next step writes the rest, or says why that cannot be. What could not be written
+   * at all is closed.
+   */
+  #goOn(slot: number): void {
+    const now = this.#underWay[slot]!
+    if (now.written < now.length && now.written === now.writtenBefore) this.#fail(now, WRITE, ERRNO.EIO)
+    const isWanted = now.written < now.length && this.#failure === null
+    if (now.pieces === null) {
+      if (isWanted) this.#addWriteAndClose(slot)
+      else this.#addClose(slot)
+    } else if (isWanted) {
+      this.#addPiece(slot)
     } else {
-      now.isGivenUp = true
-      this.#ring.add(IORING_OP_CLOSE, 0, 0, 0, 0, slot * 4 + CLOSE, 0, 0, slot + 1)
+      this.#end(slot)
     }
-    return true
+  }
+
+  #end(slot: number): void {
+    const now = this.#underWay[slot]!
+    this.#forgetBytes(now)
+    this.#free.push(slot)
+    const { pieces } = now
+    if (pieces === null) return
+    now.pieces = null
+    pieces.unwritten--
+    this.#closeWritten(pieces)
+  }
+
+  #forgetBytes(now: UnderWay): void {
+    if (now.slab !== null) now.slab.unwritten--
+    now.slab = null
   }
 
   #closeWritten(file: Pieces): void {
@@ -266,10 +327,8 @@ export class FileRing implements Disposable {
     closeSync(file.fd)
   }
 
-  #fail(now: UnderWay, step: number, errno: number): void {
-    // The rest of a chain whose first step failed is cancelled, and that may be heard of first.
-    if (this.#failure !== null && this.#failure.errno !== ERRNO.ECANCELED) return
-    this.#failure = { errno, name: now.name, syscall: ['openat', 'write', 'close', 'write'][step]! }
+  #fail({ name }: UnderWay, step: number, errno: number): void {
+    this.#failure ??= { errno, name, syscall: ['openat', 'write', 'close', 'write'][step]! }
   }
 
   #throwIfFailed(): void {

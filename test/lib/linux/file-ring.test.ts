@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import {
   closeSync,
@@ -22,6 +22,7 @@ const isThere = (() => {
   return ring !== null
 })()
 const MiB = 1024 * 1024
+const canBtrfs = isRoot && spawnSync('mkfs.btrfs', ['--version']).status === 0
 
 const undo: (() => void)[] = []
 afterEach(() => {
@@ -162,6 +163,40 @@ describe.skipIf(!isThere)('a ring of files (needs io_uring)', () => {
       ring.settle()
     }
     expect(fill).toThrow(expect.objectContaining({ code: 'ENOSPC' }))
+  })
+
+  it.skipIf(!canBtrfs)('tells a quota from a full disk, where a part could be written (needs btrfs)', () => {
+    const disk = `${scratch.path}/btrfs`
+    mkdirSync(disk)
+    execFileSync('truncate', ['-s', '300M', `${scratch.path}/btrfs.img`])
+    execFileSync('mkfs.btrfs', ['-q', `${scratch.path}/btrfs.img`])
+    execFileSync('mount', ['-o', 'loop', `${scratch.path}/btrfs.img`, disk])
+    undo.push(() => execFileSync('umount', [disk]))
+    execFileSync('btrfs', ['quota', 'enable', disk])
+    execFileSync('btrfs', ['subvolume', 'create', `${disk}/limited`])
+    execFileSync('btrfs', ['qgroup', 'limit', '8M', `${disk}/limited`])
+    const fd = openSync(`${disk}/limited`, 'r')
+    undo.push(() => closeSync(fd))
+    const before = openFiles()
+    const large = openSync(`${disk}/limited/large`, 'wx', 0o444)
+    {
+      using ring = FileRing.open(2)!
+      const fill = () => {
+        for (let i = 0; i < 40; i++) ring.create(fd, name(`file-${i}`), randomBytes(700_000), 0o444)
+        ring.settle()
+      }
+      expect(fill).toThrow(expect.objectContaining({ code: 'EDQUOT' }))
+    }
+    {
+      using ring = FileRing.open(2)!
+      const file = ring.pieces(large, name('large'))
+      const fill = () => {
+        for (let at = 0; at < 40; at++) file.put(randomBytes(MiB), at * MiB)
+        ring.settle()
+      }
+      expect(fill).toThrow(expect.objectContaining({ code: 'EDQUOT', syscall: 'write', path: 'large' }))
+    }
+    expect(openFiles()).toEqual(before)
   })
 
   it('lets go of what was not settled', () => {
