@@ -64,6 +64,8 @@ export interface BaseSpec {
   /** The composefs image of the tree. Its digest is recorded by the core; a driver that writes the image makes it free. */
   readonly image: TreeImage
   readonly objects: ObjectReader
+  /** Whether all contents were just seen to be there, each of its length: they are written by this call, or were looked at. */
+  readonly areContentsSeen: boolean
   /** An existing base whose tree is close, to start from; null when there is none. */
   readonly near: NearBase | null
 }

@@ -4,9 +4,10 @@
  * A look at a directory costs as much as a few questions after single files, so directories are read as long as they are
  * small. What was seen may be gone by now, and what came since is not seen: whoever relies on it looks again.
  */
-import { existsSync } from 'node:fs'
 import type { VerityDigest } from '../digest.js'
+import { isErrno } from '../errors.js'
 import { namesIn } from '../linux/names.js'
+import { fileSize } from '../linux/stat.js'
 import { objectName } from '../store/objects.js'
 
 const SMALL_NAMES = 256
@@ -23,8 +24,13 @@ export class SeenObjects {
     this.#objects = objects
   }
 
-  has(digest: VerityDigest): boolean {
-    if (this.#areLarge) return existsSync(`${this.#objects}/${objectName(digest)}`)
+  /** Whether there is an object of this length: one of another is damaged, and none. */
+  has(digest: VerityDigest, size: number): boolean {
+    return this.#mayHave(digest) && isOfSize(`${this.#objects}/${objectName(digest)}`, size)
+  }
+
+  #mayHave(digest: VerityDigest): boolean {
+    if (this.#areLarge) return true
     const prefix = digest.slice(0, 2)
     let names = this.#names.get(prefix)
     if (names === undefined) {
@@ -33,5 +39,14 @@ export class SeenObjects {
       this.#areLarge = names.size > SMALL_NAMES
     }
     return names.has(digest.slice(2))
+  }
+}
+
+function isOfSize(path: string, size: number): boolean {
+  try {
+    return fileSize(path) === size
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return false
+    throw error
   }
 }

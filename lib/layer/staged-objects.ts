@@ -119,7 +119,7 @@ export class StagedObjects implements Disposable {
     const bytes = sink.finish()
     if (size <= MAX_INLINE_BYTES) return { kind: 'inline', bytes: Uint8Array.prototype.slice.call(bytes) }
     const digest = verityDigest(bytes)
-    if (!this.#isKnown(digest)) {
+    if (!this.#isKnown(digest, size)) {
       this.#files.add(digest, bytes)
       this.#note(digest, size)
     }
@@ -128,7 +128,7 @@ export class StagedObjects implements Disposable {
 
   #finishFile(sink: FileSink, size: number): Content {
     const digest = sink.finish(size)
-    if (this.#isKnown(digest)) {
+    if (this.#isKnown(digest, size)) {
       sink.file.drop()
     } else {
       sink.file.keep(digest)
@@ -137,8 +137,8 @@ export class StagedObjects implements Disposable {
     return { kind: 'object', digest }
   }
 
-  #isKnown(digest: VerityDigest): boolean {
-    return this.#staged.has(digest) || this.#seen?.has(digest) === true
+  #isKnown(digest: VerityDigest, size: number): boolean {
+    return this.#staged.has(digest) || this.#seen?.has(digest, size) === true
   }
 
   #note(digest: VerityDigest, size: number): void {

@@ -29,6 +29,8 @@ export interface BaseContext {
   readonly mapping: IdMapping | null
   /** The image's tree, where it was merged already. */
   readonly merged?: MergedImage | null
+  /** As the driver is told; default: false. */
+  readonly areContentsSeen?: boolean
 }
 
 export interface ReadyBase {

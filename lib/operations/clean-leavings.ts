@@ -26,7 +26,7 @@ export interface Leaving {
   readonly what: CleanedKind
   readonly name: string
   readonly bytes: number
-  /** @returns false when it is no leaving any more, or somebody is busy with it */
+  /** @returns false when it is gone, no leaving any more, or somebody is busy with it */
   remove(): Promise<boolean>
 }
 
@@ -91,11 +91,15 @@ async function deadLeases(job: CleanJob): Promise<Leaving[]> {
       what: 'lease',
       name: id,
       bytes: await bytesOf([record, staging, ...announced()], job.signal),
-      remove: () =>
-        endDeadLease(layout, id, async () => {
+      remove: async () => {
+        let wasThere = false
+        const isEnded = await endDeadLease(layout, id, async () => {
+          wasThere = [record, staging, ...announced()].some(isThere)
           await removeTreeInSlices(staging, job.signal)
           for (const path of announced()) await removeTreeInSlices(path, job.signal)
-        }),
+        })
+        return isEnded && wasThere
+      },
     })
   }
   return found
@@ -110,22 +114,25 @@ async function orphanBundles(job: CleanJob, held: ReadonlySet<string>): Promise<
     else stray(job, 'bundle', `${layout.bundles}/${name}`)
   }
   const driver = driverOf(job)
-  if (driver !== null) for (const id of await listed(job, () => driver.listBundles())) ids.add(id)
+  const bundlesOfDriver = async () =>
+    driver === null ? [] : await listed<BundleId>(job, () => driver.listBundles())
+  for (const id of await bundlesOfDriver()) ids.add(id)
   const found: Leaving[] = []
   for (const id of [...ids].sort()) {
-    if (held.has(`bundle/${id}`) || statOf(layout.record(id)) !== null) continue
+    if (held.has(`bundle/${id}`) || isThere(layout.record(id))) continue
     found.push({
       what: 'bundle',
       name: id,
       bytes: await bytesOf([layout.bundle(id)], job.signal),
       remove: async () => {
         await using lock = await ifFree(locks.bundle(id, { timeoutMs: 0, signal: job.signal }))
-        if (lock === null || statOf(layout.record(id)) !== null) return false
+        if (lock === null || isThere(layout.record(id))) return false
+        const wasThere = isThere(layout.bundle(id)) || (await bundlesOfDriver()).includes(id)
         await removeBundleLeavings(job.store, id)
         for (const name of namesIn(layout.trash)) {
           if (bundleOfTrashed(name) === id) removeIfThere(`${layout.trash}/${name}`)
         }
-        return true
+        return wasThere
       },
     })
   }
@@ -140,9 +147,10 @@ async function orphanBases(job: CleanJob, held: ReadonlySet<string>): Promise<Le
   const { layout, locks } = job.store
   const driver = driverOf(job)
   if (driver === null) return []
-  const isOrphan = (id: BaseId) => statOf(layout.base(id)) === null && !isBundleBase(layout, id)
+  const isOrphan = (id: BaseId) => !isThere(layout.base(id)) && !isBundleBase(layout, id)
   const found: Leaving[] = []
-  for (const id of await listed<BaseId>(job, () => driver.listBases())) {
+  const basesOfDriver = () => listed<BaseId>(job, () => driver.listBases())
+  for (const id of await basesOfDriver()) {
     if (held.has(`base/${id}`) || !isOrphan(id)) continue
     found.push({
       what: 'base-data',
@@ -150,7 +158,7 @@ async function orphanBases(job: CleanJob, held: ReadonlySet<string>): Promise<Le
       bytes: 0, // where its bytes are only the driver knows
       remove: async () => {
         await using lock = await ifFree(locks.base(id, { timeoutMs: 0, signal: job.signal }))
-        if (lock === null || !isOrphan(id)) return false
+        if (lock === null || !isOrphan(id) || !(await basesOfDriver()).includes(id)) return false
         await driver.removeBase(id)
         return true
       },
@@ -179,7 +187,7 @@ async function trash(job: CleanJob, held: ReadonlySet<string>): Promise<Leaving[
     if (bundle !== null && held.has(`bundle/${bundle}`)) continue
     if (isUnreadable(job, 'trash', `${layout.trash}/${name}`)) continue
     const isOrphan = () =>
-      bundle !== null && statOf(layout.bundle(bundle)) !== null && statOf(layout.record(bundle)) === null
+      bundle !== null && isThere(layout.bundle(bundle)) && !isThere(layout.record(bundle))
     if (isOrphan()) continue
     const path = `${layout.trash}/${name}`
     found.push({
@@ -187,7 +195,7 @@ async function trash(job: CleanJob, held: ReadonlySet<string>): Promise<Leaving[
       name,
       bytes: await bytesOf([path], job.signal),
       remove: async () => {
-        if (isOrphan()) return false
+        if (isOrphan() || !isThere(path)) return false
         await removeTreeInSlices(path, job.signal)
         return true
       },
@@ -252,6 +260,10 @@ async function listed<T>(job: CleanJob, list: () => AsyncIterable<T>): Promise<T
     job.failed('store', job.store.descriptor.driver, error)
   }
   return found
+}
+
+function isThere(path: string): boolean {
+  return statOf(path) !== null
 }
 
 /** Null when somebody has the lock now. */

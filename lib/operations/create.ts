@@ -57,9 +57,9 @@ export async function createBundle(store: OpenedStore, request: CreateRequest): 
   await cleanFirst(store, request)
 
   await using lease = new Lease(store.layout, store.locks, plan.locking)
-  const { image, layers, merged } = await fetchWithin(store, request, plan, lease)
+  const { image, layers, ...seen } = await fetchWithin(store, request, plan, lease)
   throwIfAborted(plan.signal)
-  const base = await ensureBase(store, layers, image.config, { ...plan, merged })
+  const base = await ensureBase(store, layers, image.config, { ...plan, ...seen })
   checkExpected(plan.expectedDigest, base, image)
   const recordedLimit = await limitOf(plan, image, base)
 

@@ -57,6 +57,8 @@ export interface FetchedImage {
   readonly layers: readonly DiffId[]
   /** Merged while the layers came; null when that was not needed, or did not work. */
   readonly merged: MergedImage | null
+  /** Whether all layers came just now, and with them a look at each content. */
+  readonly areContentsSeen: boolean
 }
 
 /**
@@ -95,6 +97,7 @@ export async function fetchImage(
   })
   keepImage(store.layout, image, plan.platform)
   let merged: MergedImage | null = null
+  let areContentsSeen = false
   await store.layers.ensure(base, async () => {
     const context = { ...plan, lease, source: async () => source }
     const hasBase = existsSync(store.layout.base(base))
@@ -103,13 +106,13 @@ export async function fetchImage(
       return
     }
     const { ingestMissingLayers } = await import('./layers.js')
-    if (hasBase) return await ingestMissingLayers(store, image, context)
+    if (hasBase) return void (await ingestMissingLayers(store, image, context))
     const { EarlyMerge } = await import('./early-merge.js')
     using early = new EarlyMerge(layers, plan.limits, plan.signal)
-    await ingestMissingLayers(store, image, { ...context, early })
+    areContentsSeen = await ingestMissingLayers(store, image, { ...context, early })
     merged = await early.result()
   })
-  return { image, layers, merged }
+  return { image, layers, merged, areContentsSeen }
 }
 
 function hasLayers({ layout }: OpenedStore, layers: readonly DiffId[]): boolean {

@@ -36,12 +36,16 @@ export interface IngestContext {
   source(): Promise<ImageSource>
 }
 
-/** Ingests all layers that the store lacks, as many at once as there are threads. The first failure ends the others. */
+/**
+ * Ingests all layers that the store lacks, as many at once as there are threads. The first failure ends the others.
+ *
+ * @returns whether that was all of them
+ */
 export async function ingestMissingLayers(
   store: OpenedStore,
   image: ResolvedImage,
   context: IngestContext,
-): Promise<void> {
+): Promise<boolean> {
   const failed = new AbortController()
   const signal = withAnyListeners(AbortSignal.any([context.signal, failed.signal]))
   const each = new Map(image.layers.map((layer) => [layer.diffId, layer]))
@@ -64,9 +68,10 @@ export async function ingestMissingLayers(
   // What comes next needs the memory, and an orchestrator between two images too.
   store.workers.trim()
   if (results.some((result) => result.status === 'rejected')) throw failed.signal.reason
+  const wasMissing = results.map((result) => result.status === 'fulfilled' && result.value)
   // One for all layers, with their contents, where that is enough.
-  if (store.isOrdered && results.some((result) => result.status === 'fulfilled' && result.value))
-    syncDirectory(store.layout.layers)
+  if (store.isOrdered && wasMissing.includes(true)) syncDirectory(store.layout.layers)
+  return !wasMissing.includes(false)
 }
 
 /**

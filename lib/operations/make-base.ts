@@ -97,11 +97,12 @@ export class BaseMaker {
   async #prepare(id: BaseId, image: TreeImage): Promise<number> {
     const { driver, objects } = this.#store
     if (!driver.traits.bases) return 0
-    const { mapping, limits, signal } = this.#context
+    const { mapping, limits, areContentsSeen = false, signal } = this.#context
     try {
       const own = () => this.#ownImage().tree
       const near = driver.traits.nearBases ? nearBase(this.#store, this.#layers, mapping, own, limits) : null
-      return (await driver.prepare({ id, tree: this.tree(), image, objects, near }, signal)).bytes
+      return (await driver.prepare({ id, tree: this.tree(), image, objects, areContentsSeen, near }, signal))
+        .bytes
     } catch (error) {
       // Half a base is of no use; what cannot be removed now, the next prepare or clean removes.
       await driver.removeBase(id).catch(() => {})

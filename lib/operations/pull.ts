@@ -14,7 +14,7 @@ export async function pullImage(store: OpenedStore, request: PullRequest): Promi
   const plan = { ...planImage(request), mapping }
   checkWritable(store.layout.descriptor, store.descriptor)
   await using lease = new Lease(store.layout, store.locks, plan.locking)
-  const { image, layers, merged } = await fetchImage(store, request, plan, lease)
-  const { record } = await ensureBase(store, layers, image.config, { ...plan, merged })
+  const { image, layers, ...seen } = await fetchImage(store, request, plan, lease)
+  const { record } = await ensureBase(store, layers, image.config, { ...plan, ...seen })
   return { image: { reference: image.reference, digest: image.digest }, digest: record.digest }
 }

@@ -8,6 +8,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -242,6 +243,27 @@ describe('an ingest', () => {
     await ingest(layer().file('b', MEDIUM).build())
     expect(statSync(path).ino).toBe(before)
   })
+})
+
+it('an ingest writes a content again whose object is cut or grown, and only that', async () => {
+  const tar = layer()
+    .file('a', 'alpha '.repeat(20))
+    .file('b', 'beta '.repeat(400_000))
+    .file('c', 'gamma '.repeat(20))
+    .build()
+  const first = await ingest(tar)
+  const pathOf = (text: string) => objects().path(verityDigest(Buffer.from(text)))
+  const [a, b, c] = ['alpha '.repeat(20), 'beta '.repeat(400_000), 'gamma '.repeat(20)].map(pathOf)
+  const untouched = statSync(c!).ino
+  truncateSync(a!, 7)
+  truncateSync(b!, 3_000_000)
+  rmSync(first.record)
+  expect((await ingest(tar)).newObjects).toBe(2)
+  expect([readFileSync(a!, 'utf8'), readFileSync(b!, 'utf8')]).toEqual([
+    'alpha '.repeat(20),
+    'beta '.repeat(400_000),
+  ])
+  expect(statSync(c!).ino).toBe(untouched)
 })
 
 describe('an ingest beside a clean', () => {
