@@ -7,17 +7,20 @@ import type { Worker } from 'node:worker_threads'
 import { BugError, throwIfAborted } from '../errors.js'
 import type { FileRecord, ScanBatch, ScanSettings } from './scan-files.js'
 import { type PackedRecords, unpackRecords } from './scan-records.js'
-import { startThread } from './threads.js'
+import { giveBackScanThread, takeScanThread } from './scan-threads.js'
 import { fromWire, type WireError } from './wire-error.js'
 
 export type ToScanThread =
   | { readonly kind: 'begin'; readonly settings: ScanSettings; readonly aborted: SharedArrayBuffer }
   | { readonly kind: 'batch'; readonly id: number; readonly batch: ScanBatch }
+  /** Nothing more comes of this scan. */
   | { readonly kind: 'end' }
 
 export type ToCrew =
   | { readonly kind: 'done'; readonly id: number; readonly packed: PackedRecords }
   | { readonly kind: 'failed'; readonly error: WireError }
+  /** Nothing of the scan is open any more. */
+  | { readonly kind: 'ended' }
 
 /** Names to read, and what the caller wants to know again when they are read. */
 export interface CrewBatch<Place> {
@@ -110,12 +113,12 @@ export class ScanCrew<Place> {
     if (this.#failure !== null) throw this.#failure
   }
 
-  /** Ends the threads; what they are at is given up. */
+  /** Lets the threads go; what they are at is given up. When this returns, they have nothing of the scan open. */
   async close(): Promise<void> {
     Atomics.store(new Int32Array(this.#aborted), 0, 1)
     const workers = [...this.#threads.keys()]
     this.#threads.clear()
-    await Promise.all(workers.map(ended))
+    await Promise.all(workers.map(giveBackScanThread))
   }
 
   #handOut(): void {
@@ -134,7 +137,7 @@ export class ScanCrew<Place> {
   }
 
   #start(): void {
-    const worker = startThread('#scan')
+    const worker = takeScanThread()
     const given = new Set<number>()
     this.#threads.set(worker, given)
     worker.on('message', (message: ToCrew) => this.#receive(worker, given, message))
@@ -149,6 +152,7 @@ export class ScanCrew<Place> {
   #receive(worker: Worker, given: Set<number>, message: ToCrew): void {
     if (!this.#threads.has(worker)) return
     if (message.kind === 'failed') return this.#fail(fromWire(message.error))
+    if (message.kind === 'ended') return
     const batch = this.#given.get(message.id)!
     given.delete(message.id)
     this.#given.delete(message.id)
@@ -182,13 +186,6 @@ function part<Place>({ batch, places }: CrewBatch<Place>, start: number, count: 
     },
     places: places.slice(start, end),
   }
-}
-
-function ended(worker: Worker): Promise<void> {
-  return new Promise((resolve) => {
-    worker.once('exit', () => resolve())
-    worker.postMessage({ kind: 'end' } satisfies ToScanThread)
-  })
 }
 
 function lost(cause: unknown): BugError {

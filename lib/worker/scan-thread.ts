@@ -1,5 +1,5 @@
 /**
- * A thread that reads batches of files for a scan. Entry file of a Worker; nothing imports it.
+ * A thread that reads batches of files for one scan after the other. Entry file of a Worker; nothing imports it.
  */
 import { parentPort } from 'node:worker_threads'
 import { AbortedError, BugError } from '../errors.js'
@@ -38,8 +38,8 @@ function receive(message: ToScanThread): void {
       })
     case 'end':
       scanner?.close()
-      port!.close()
-      return
+      scanner = null
+      return send({ kind: 'ended' })
     default:
       message satisfies never
   }
