@@ -97,7 +97,12 @@ async function attempt(place: string, kind: BaseKind, { verity }: OverlayOptions
     const { signal } = new AbortController()
     const id = 'sha256-probe' as BaseId
     const image = new TreeImage(tree)
-    await bases.prepare({ id, tree, image, objects, areContentsSeen: false, near: null }, kind, verity, signal)
+    await bases.prepare(
+      { id, tree, image, objects, areContentsSeen: false, near: null },
+      kind,
+      verity,
+      signal,
+    )
     await room.create({
       id: 'probe' as BundleId,
       at,

@@ -329,7 +329,10 @@ class Bench {
     this.#bases.push(id)
     const image = new TreeImage(tree)
     const { signal } = new AbortController()
-    await this.driver.prepare({ id, tree, image, objects: this.objects, areContentsSeen: false, near: null }, signal)
+    await this.driver.prepare(
+      { id, tree, image, objects: this.objects, areContentsSeen: false, near: null },
+      signal,
+    )
     return id
   }
 }
