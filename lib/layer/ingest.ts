@@ -15,9 +15,10 @@ import { stagedRecord } from '../store/publishing.js'
 import type { LayerChange } from '../tree/change.js'
 import { type Content, NO_CONTENT } from '../tree/model.js'
 import { type Compression, decompress } from './decompress.js'
+import { DroppedXattrs } from './dropped-xattrs.js'
 import type { TarEntry } from './entry.js'
+import { LayerPolicy } from './layer-policy.js'
 import type { LayerLimits } from './limits.js'
-import { applyPolicy, type DroppedXattr } from './policy.js'
 import { TarReader, type TarSink } from './read-tar.js'
 import { RecordWriter, readRecord } from './record.js'
 import { StagedObjects } from './staged-objects.js'
@@ -61,7 +62,7 @@ export interface IngestHooks {
   /** The layer is verified and its record whole, in its staging directory; contents are not published yet. */
   recorded(): void
   /** With it, where somebody wants it: what the record will give when it is replayed. */
-  readonly changes?: ((changes: readonly LayerChange[], dropped: readonly DroppedXattr[]) => void) | undefined
+  readonly changes?: ((changes: readonly LayerChange[], dropped: DroppedXattrs) => void) | undefined
   /** Syncs the filesystem that a descriptor is on, and lets others work meanwhile. */
   syncFilesystem(fd: number): Promise<void>
   /** Puts the staged record where clean sees it, under the gc lock. @returns the generation then */
@@ -256,12 +257,11 @@ class Ingest implements TarSink {
   /** What the members do to the tree, when that is wanted. */
   readonly changes: LayerChange[] = []
   /** With them. */
-  readonly dropped: DroppedXattr[] = []
+  readonly dropped = new DroppedXattrs()
   readonly #record: RecordWriter
   readonly #objects: StagedObjects
-  readonly #limits: LayerLimits
+  readonly #policy: LayerPolicy
   readonly #isCollecting: boolean
-  readonly #onDropped: ((dropped: DroppedXattr) => void) | undefined
   #inContent = false
   /** What the member whose content is being read does. */
   #change: LayerChange | null = null
@@ -269,9 +269,8 @@ class Ingest implements TarSink {
   constructor(record: RecordWriter, objects: StagedObjects, limits: LayerLimits, isCollecting: boolean) {
     this.#record = record
     this.#objects = objects
-    this.#limits = limits
+    this.#policy = new LayerPolicy(limits, ({ name }) => this.dropped.add(name))
     this.#isCollecting = isCollecting
-    this.#onDropped = isCollecting ? (dropped) => this.dropped.push(dropped) : undefined
     this.reader = new TarReader(this, limits)
   }
 
@@ -281,7 +280,7 @@ class Ingest implements TarSink {
 
   entry(entry: TarEntry): void {
     // Refuses early, before anything of the member is written.
-    const change = applyPolicy(entry, NO_CONTENT, this.#limits, this.#onDropped)
+    const change = this.#policy.apply(entry, NO_CONTENT)
     this.entries++
     if (entry.size === 0) return this.#collect(change)
     this.#change = change

@@ -228,7 +228,7 @@ function keptXattrs(
   return kept.size === 0 ? NO_XATTRS : kept
 }
 
-function refused(
+export function refused(
   culprit: Culprit,
   cause: string,
   code: 'entry-refused' | 'limit-exceeded' = 'entry-refused',

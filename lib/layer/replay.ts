@@ -8,8 +8,9 @@ import type { Work } from '../linux/slices.js'
 import type { LayerChange } from '../tree/change.js'
 import { type Content, NO_CONTENT } from '../tree/model.js'
 import type { TarEntry } from './entry.js'
+import { LayerPolicy } from './layer-policy.js'
 import type { LayerLimits } from './limits.js'
-import { applyPolicy, type DroppedXattr } from './policy.js'
+import type { DroppedXattr } from './policy.js'
 import { TarReader, type TarSink } from './read-tar.js'
 import { type RecordVisitor, readRecord, scanRecord } from './record.js'
 
@@ -46,10 +47,11 @@ function collector(
   limits: LayerLimits,
   onDropped: ((dropped: DroppedXattr) => void) | undefined,
 ): LayerVisitor {
+  const policy = new LayerPolicy(limits, onDropped)
   return {
     raw: () => {},
     entry: (entry, content) => {
-      const change = applyPolicy(entry, content, limits, onDropped)
+      const change = policy.apply(entry, content)
       if (change !== null) changes.push(change)
     },
     stored: () => {},

@@ -10,8 +10,8 @@ import { closeSync, openSync } from 'node:fs'
 import { setImmediate } from 'node:timers/promises'
 import { TreeImage } from '../composefs/tree-image.js'
 import type { DiffId } from '../digest.js'
+import { DroppedXattrs } from '../layer/dropped-xattrs.js'
 import type { LayerLimits } from '../layer/limits.js'
-import type { DroppedXattr } from '../layer/policy.js'
 import { replayInSteps } from '../layer/replay.js'
 import { runInSlices, type Work } from '../linux/slices.js'
 import type { LayerChange } from '../tree/change.js'
@@ -24,8 +24,7 @@ export interface MergedImage {
   readonly image: TreeImage
   /** Changes applied over all layers. */
   readonly entries: number
-  /** Names of extended attributes that were not taken over, with the number of files that had them. */
-  readonly dropped: ReadonlyMap<string, number>
+  readonly dropped: DroppedXattrs
 }
 
 /** A record that is being written, or is whole. */
@@ -41,7 +40,7 @@ interface Growing {
 /** What a layer does to the tree, and what is not taken over of it. */
 interface LayerWork {
   readonly changes: readonly LayerChange[]
-  readonly dropped: readonly DroppedXattr[]
+  readonly dropped: DroppedXattrs
 }
 
 export class EarlyMerge implements Disposable {
@@ -87,7 +86,7 @@ export class EarlyMerge implements Disposable {
   }
 
   /** A layer was read on this thread, and is verified. */
-  read(diffId: DiffId, changes: readonly LayerChange[], dropped: readonly DroppedXattr[]): void {
+  read(diffId: DiffId, changes: readonly LayerChange[], dropped: DroppedXattrs): void {
     this.#changes.set(diffId, { changes, dropped })
     this.#wake()
   }
@@ -133,19 +132,21 @@ export class EarlyMerge implements Disposable {
 
   async #merge(): Promise<MergedImage | null> {
     const merger = new Merger(this.#limits)
-    const dropped = new Map<string, number>()
-    const onDropped = ({ name }: DroppedXattr) => dropped.set(name, (dropped.get(name) ?? 0) + 1)
+    const dropped = new DroppedXattrs()
+    const apply = (changes: readonly LayerChange[], number: number) =>
+      runInSlices(merger.applyInSteps(changes, number), this.#signal)
     for (const [number, diffId] of this.#order.entries()) {
       await this.#until(() => this.#records.has(diffId) || this.#changes.has(diffId))
       const read = this.#changes.get(diffId)
       if (read !== undefined) {
-        read.dropped.forEach(onDropped)
-        merger.apply(read.changes, number)
+        dropped.addAll(read.dropped)
+        await apply(read.changes, number)
         continue
       }
       const growing = this.#records.get(diffId)!
+      const onDropped = ({ name }: { name: string }) => dropped.add(name)
       const replay = replayInSteps(`/proc/self/fd/${growing.fd}`, this.#limits, onDropped)
-      merger.apply(await this.#runAsItGrows(replay, growing), number)
+      await apply(await this.#runAsItGrows(replay, growing), number)
     }
     const tree: Tree = { root: merger.root }
     const image = new TreeImage(tree)

@@ -6,9 +6,9 @@ import type { DiffId } from '../digest.js'
 import { BugError, isGrootError } from '../errors.js'
 import type { EventSink } from '../events.js'
 import { layerCompression } from '../image/media-types.js'
+import { DroppedXattrs } from '../layer/dropped-xattrs.js'
 import type { IngestResult } from '../layer/ingest.js'
 import type { LayerLimits } from '../layer/limits.js'
-import type { DroppedXattr } from '../layer/policy.js'
 import { replayLayer } from '../layer/replay.js'
 import { isSyncing, syncDirectory } from '../linux/sync.js'
 import type { LockRequest } from '../locks/locks.js'
@@ -87,25 +87,26 @@ export function mergeImage(
   events: EventSink,
 ): Tree {
   const merger = new Merger(limits)
-  const dropped = new Map<string, number>()
-  const onDropped = ({ name }: DroppedXattr) => dropped.set(name, (dropped.get(name) ?? 0) + 1)
+  const dropped = new DroppedXattrs()
   diffIds.forEach((diffId, number) => {
-    merger.apply(replayLayer(store.layout.layer(diffId), limits, onDropped), number)
+    const changes = replayLayer(store.layout.layer(diffId), limits, ({ name }) => dropped.add(name))
+    merger.apply(changes, number)
   })
   tellOfMerge(merger.entries, dropped, events)
   return { root: merger.root }
 }
 
-/** Says what came of a merge. @param dropped files by the extended attribute that was not taken over from them */
-export function tellOfMerge(entries: number, dropped: ReadonlyMap<string, number>, events: EventSink): void {
-  for (const [name, count] of dropped) {
-    events({
-      kind: 'warning',
-      code: 'xattr-dropped',
-      message: `The extended attribute ${JSON.stringify(name)} of ${count} file${count === 1 ? '' : 's'} is not taken over`,
-      facts: { name, count },
-    })
+/** Says what came of a merge. */
+export function tellOfMerge(entries: number, dropped: DroppedXattrs, events: EventSink): void {
+  const warn = (message: string, facts: { name: string | null; count: number }) =>
+    events({ kind: 'warning', code: 'xattr-dropped', message, facts })
+  for (const [name, count] of dropped.counts) {
+    const files = `${count} file${count === 1 ? '' : 's'}`
+    warn(`The extended attribute ${JSON.stringify(name)} of ${files} is not taken over`, { name, count })
   }
+  const { others: count } = dropped
+  if (count > 0)
+    warn(`${count} extended attributes of further names are not taken over`, { name: null, count })
   events({ kind: 'tree-merged', entries })
 }
 

@@ -7,15 +7,27 @@
  */
 import { type ByteString, printable } from '../bytes.js'
 import { ImageError } from '../errors.js'
-import type { CleanPath, LayerChange } from './change.js'
+import { runAtOnce, type Work } from '../linux/slices.js'
+import { type CleanPath, type LayerChange, metadataBytes } from './change.js'
 import { type Directory, IMPLICIT_DIRECTORY, type Inode, type NonDirectory, type Tree } from './model.js'
-import { walkToDirectory } from './walk.js'
+import { TooDeep, type WalkOptions, walkToDirectory } from './walk.js'
 
 /** Caps on the merged tree; see LayerLimits. */
 export interface MergeLimits {
   readonly maxEntries: number
   readonly maxTotalBytes: number
+  readonly maxMetadataBytes: number
+  readonly maxDepth: number
 }
+
+/**
+ * Components that names may be looked up by, over all layers: some, and more for each entry. Real images need ten for an
+ * entry; symlinks that go through long paths can make it eighty thousand, each time.
+ */
+const STEPS = 10_000_000
+const STEPS_PER_ENTRY = 64
+/** Changes between two moments at which the work may be interrupted. */
+const SLICE = 256
 
 export interface MergeResult {
   readonly tree: Tree
@@ -48,6 +60,12 @@ export class Merger {
   entries = 0
   bytes = 0
   readonly #limits: MergeLimits
+  /** Directories that no layer describes. */
+  #implicit = 0
+  #metadataBytes = 0
+  #steps = 0
+  /** Of the layer that is being applied. */
+  #number = 0
 
   constructor(limits: MergeLimits) {
     this.#limits = limits
@@ -55,50 +73,91 @@ export class Merger {
 
   /** @param number position of the layer, base is 0; for messages */
   apply(changes: readonly LayerChange[], number: number): void {
-    this.#count(changes, number)
-    const own = number === 0 ? null : ownPaths(changes)
-    if (own !== null) {
-      const kept = this.#rememberLinkTargets(changes, own)
-      this.#applyMarkers(changes, own)
-      for (const change of changes) this.#add(change, number, kept)
-    } else {
-      for (const change of changes) this.#add(change, number, null)
+    runAtOnce(this.applyInSteps(changes, number))
+  }
+
+  /** The same as work that may be interrupted; when it was, the tree is of no use. */
+  *applyInSteps(changes: readonly LayerChange[], number: number): Work<void> {
+    this.#number = number
+    this.#count(changes)
+    let kept: LinkTargets | null = null
+    if (number > 0) {
+      const own = ownPaths(changes)
+      yield
+      kept = yield* this.#rememberLinkTargets(changes)
+      yield* this.#applyMarkers(changes, own)
+    }
+    for (let at = 0; at < changes.length; at++) {
+      this.#add(changes[at]!, kept)
+      if (at % SLICE === 0) yield
     }
   }
 
-  #count(changes: readonly LayerChange[], number: number): void {
+  #count(changes: readonly LayerChange[]): void {
     this.entries += changes.length
     for (const change of changes) {
+      this.#metadataBytes += metadataBytes(change)
       if (change.kind === 'inode' && change.inode.kind === 'file') this.bytes += change.inode.size
     }
-    if (this.entries > this.#limits.maxEntries) {
-      throw tooMuch(`it has more than ${this.#limits.maxEntries} entries up to layer ${number}`)
+    this.#checkEntries()
+    const { maxTotalBytes, maxMetadataBytes } = this.#limits
+    if (this.bytes > maxTotalBytes) throw this.#tooMuch(`its files hold more than ${maxTotalBytes} bytes`)
+    if (this.#metadataBytes > maxMetadataBytes) {
+      const cause = `its names, link targets and attributes take more than ${maxMetadataBytes} bytes of memory`
+      throw this.#tooMuch(cause)
     }
-    if (this.bytes > this.#limits.maxTotalBytes) {
-      throw tooMuch(`its files hold more than ${this.#limits.maxTotalBytes} bytes up to layer ${number}`)
-    }
+  }
+
+  #checkEntries(): void {
+    const { maxEntries } = this.#limits
+    if (this.entries + this.#implicit <= maxEntries) return
+    const more = this.#implicit > 0 ? ', with directories that only names of others speak of,' : ''
+    throw this.#tooMuch(`it has more than ${maxEntries} entries${more}`)
+  }
+
+  /** Told of the components that something is looked up by. */
+  readonly #step = (count: number): void => {
+    this.#steps += count
+    if (this.#steps > STEPS + STEPS_PER_ENTRY * this.entries)
+      throw this.#tooMuch('its names lead through too many directories and symlinks')
+  }
+
+  readonly #made = (): void => {
+    this.#implicit++
+    this.#checkEntries()
+  }
+
+  #tooMuch(cause: string): ImageError {
+    return tooMuch(`${cause} up to layer ${this.#number}`)
+  }
+
+  #walk(path: CleanPath, how: WalkOptions = {}): Directory | undefined {
+    return walkToDirectory(this.root, path, { onSteps: this.#step, ...how })
   }
 
   /**
    * Hard links to files that only lower layers have, looked up before this layer's whiteouts can take the name away: a
    * layer that renames a file says "link new to old" and "old is gone", in either order.
    */
-  #rememberLinkTargets(changes: readonly LayerChange[], own: OwnPaths): Map<string, Inode> | null {
+  *#rememberLinkTargets(changes: readonly LayerChange[]): Work<LinkTargets | null> {
     let kept: Map<string, Inode> | null = null
-    for (const change of changes) {
-      if (change.kind !== 'hardlink' || own.has(keyOf(change.target))) continue
-      const found = this.#find(change.target)
-      if (found === undefined) continue
+    for (let at = 0; at < changes.length; at++) {
+      if (at % SLICE === 0) yield
+      const change = changes[at]!
+      const found = change.kind === 'hardlink' ? this.#find(change.target) : undefined
+      if (change.kind !== 'hardlink' || found === undefined) continue
       kept ??= new Map()
       kept.set(keyOf(change.target), found)
     }
     return kept
   }
 
-  #applyMarkers(changes: readonly LayerChange[], own: OwnPaths): void {
+  *#applyMarkers(changes: readonly LayerChange[], own: OwnPaths): Work<void> {
     // All are looked up before any acts: one marker may remove a symlink that another goes through.
     const acts: (() => void)[] = []
-    for (const change of changes) {
+    for (let at = 0; at < changes.length; at++) {
+      if (at % SLICE === 0) yield
+      const change = changes[at]!
       if (change.kind === 'whiteout') {
         const parent = this.#lowerDirectory(change.parent, own)
         if (parent !== undefined) acts.push(() => parent.children.delete(change.name))
@@ -120,38 +179,38 @@ export class Merger {
       const kind = own.get(keyOf(walked))
       return kind !== undefined && kind !== 'symlink'
     }
-    return walkToDirectory(this.root, path, { replaced })
+    return this.#walk(path, { replaced })
   }
 
-  #add(change: LayerChange, number: number, kept: ReadonlyMap<string, Inode> | null): void {
+  #add(change: LayerChange, kept: LinkTargets | null): void {
     switch (change.kind) {
       case 'whiteout':
       case 'opaque':
         return
       case 'inode':
-        return this.#place(change.path, change.inode, number)
+        return this.#place(change.path, change.inode)
       case 'hardlink': {
         const target = this.#find(change.target) ?? kept?.get(keyOf(change.target))
         if (target === undefined)
-          throw refused(change.path, number, `its link target ${show(change.target)} does not exist`)
+          throw this.#refused(change.path, `its link target ${show(change.target)} does not exist`)
         if (target.kind === 'directory') {
-          throw refused(change.path, number, `its link target ${show(change.target)} is a directory`)
+          throw this.#refused(change.path, `its link target ${show(change.target)} is a directory`)
         }
-        return this.#place(change.path, target, number)
+        return this.#place(change.path, target)
       }
       default:
         change satisfies never
     }
   }
 
-  #place(path: CleanPath, inode: Inode, number: number): void {
+  #place(path: CleanPath, inode: Inode): void {
     const name = path.at(-1)
     if (name === undefined) {
-      if (inode.kind !== 'directory') throw refused(path, number, 'the root can only be a directory')
+      if (inode.kind !== 'directory') throw this.#refused(path, 'the root can only be a directory')
       this.root = { ...inode, children: this.root.children }
       return
     }
-    const parent = this.#makeParent(path, number)
+    const parent = this.#makeParent(path)
     if (inode.kind !== 'directory') {
       parent.children.set(name, inode)
       return
@@ -163,7 +222,8 @@ export class Merger {
   }
 
   /** The directory that the last component goes to; missing ones on the way are made. */
-  #makeParent(path: CleanPath, number: number): Directory {
+  #makeParent(path: CleanPath): Directory {
+    this.#step(path.length)
     let at = this.root
     let plain = true
     for (let i = 0; i < path.length - 1 && plain; i++) {
@@ -172,19 +232,45 @@ export class Merger {
       else plain = false
     }
     if (plain) return at
-    const parent = walkToDirectory(this.root, path.slice(0, -1), { make: true })
+    const parent = this.#walkMaking(path.slice(0, -1), path)
     if (parent === undefined)
-      throw refused(path, number, 'a parent of it is not a directory or a symlink that leads nowhere')
+      throw this.#refused(path, 'a parent of it is not a directory or a symlink that leads nowhere')
     return parent
+  }
+
+  /** @param path of the entry that a directory is needed for */
+  #walkMaking(to: CleanPath, path: CleanPath): Directory | undefined {
+    const { maxDepth } = this.#limits
+    try {
+      return this.#walk(to, { onMade: this.#made, maxDepth: maxDepth - 1 })
+    } catch (error) {
+      if (!(error instanceof TooDeep)) throw error
+      throw this.#refused(path, `it would stand more than ${maxDepth} levels deep`, 'limit-exceeded')
+    }
   }
 
   /** What a path names, its last component not followed. */
   #find(path: CleanPath): Inode | undefined {
     const name = path.at(-1)
     if (name === undefined) return this.root
-    return walkToDirectory(this.root, path.slice(0, -1))?.children.get(name)
+    return this.#walk(path.slice(0, -1))?.children.get(name)
+  }
+
+  #refused(
+    path: CleanPath,
+    cause: string,
+    code: 'layer-invalid' | 'limit-exceeded' = 'layer-invalid',
+  ): ImageError {
+    const entry = printable(path.join('/') as ByteString)
+    const layer = this.#number
+    return new ImageError(code, `Cannot apply entry "/${entry}" of layer ${layer}: ${cause}`, {
+      facts: { entry, layer, cause },
+    })
   }
 }
+
+/** Files of lower layers by the path that a hard link names them by. */
+type LinkTargets = ReadonlyMap<string, Inode>
 
 /** What a layer itself puts at each path. */
 type OwnPaths = ReadonlyMap<string, NonDirectory['kind'] | 'directory' | 'hardlink'>
@@ -204,13 +290,6 @@ function keyOf(path: CleanPath): string {
 
 function show(path: CleanPath): string {
   return `"/${printable(path.join('/') as ByteString)}"`
-}
-
-function refused(path: CleanPath, number: number, cause: string): ImageError {
-  const entry = printable(path.join('/') as ByteString)
-  return new ImageError('layer-invalid', `Cannot apply entry "/${entry}" of layer ${number}: ${cause}`, {
-    facts: { entry, layer: number, cause },
-  })
 }
 
 function tooMuch(cause: string): ImageError {

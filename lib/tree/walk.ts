@@ -9,11 +9,18 @@ import { type Directory, IMPLICIT_DIRECTORY } from './model.js'
 const MAX_SYMLINKS = 40 // as the kernel: more in one path is ELOOP
 
 export interface WalkOptions {
-  /** Makes missing directories, also those that a dangling symlink points to: what later entries then fill. */
-  readonly make?: boolean
+  /** Makes missing directories, also those that a dangling symlink points to: what later entries then fill. Told of each. */
+  readonly onMade?: () => void
+  /** Levels that a walk which makes directories may go down to. */
+  readonly maxDepth?: number
   /** Asked for the real path of each symlink before it is followed; true ends the walk without a result. */
   readonly replaced?: (path: CleanPath) => boolean
+  /** Told how many components are to be looked at next; may throw. */
+  readonly onSteps?: (count: number) => void
 }
+
+/** A directory that stands deeper than is allowed. */
+export class TooDeep extends Error {}
 
 /**
  * The directory that a path leads to, the last component followed too; undefined when there is none: something is
@@ -29,6 +36,7 @@ export function walkToDirectory(
   let at = root
   const todo = [...path].reverse()
   let links = 0
+  how.onSteps?.(path.length)
   while (todo.length > 0) {
     const name = todo.pop()!
     if (name === '' || name === '.') continue
@@ -37,8 +45,10 @@ export function walkToDirectory(
       names.pop()
       continue
     }
-    const next = at.children.get(name) ?? (how.make === true ? makeDirectory(at, name) : undefined)
+    const next =
+      at.children.get(name) ?? (how.onMade === undefined ? undefined : makeDirectory(at, name, how))
     if (next?.kind === 'directory') {
+      if (how.maxDepth !== undefined && names.length >= how.maxDepth) throw new TooDeep()
       above.push(at)
       names.push(name)
       at = next
@@ -49,7 +59,9 @@ export function walkToDirectory(
         above.length = 0
         names.length = 0
       }
-      for (const part of next.target.split('/').reverse()) todo.push(part as ByteString)
+      const parts = next.target.split('/') as ByteString[]
+      how.onSteps?.(names.length + parts.length)
+      for (const part of parts.reverse()) todo.push(part)
     } else {
       return undefined
     }
@@ -57,7 +69,8 @@ export function walkToDirectory(
   return at
 }
 
-function makeDirectory(parent: Directory, name: ByteString): Directory {
+function makeDirectory(parent: Directory, name: ByteString, { onMade }: WalkOptions): Directory {
+  onMade?.()
   const made: Directory = { ...IMPLICIT_DIRECTORY, kind: 'directory', children: new Map() }
   parent.children.set(name, made)
   return made

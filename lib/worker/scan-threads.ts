@@ -26,18 +26,16 @@ export function takeScanThread(): Worker {
 }
 
 /** Waits until a thread has let go of everything. It must be at work still; what it says until then is nobody's concern. */
-export async function giveBackScanThread(worker: Worker): Promise<void> {
+export function giveBackScanThread(worker: Worker): Promise<void> {
   unlisten(worker)
-  if (await isReady(worker)) keep(worker)
-}
-
-/** @returns false when it ended instead */
-function isReady(worker: Worker): Promise<boolean> {
   return new Promise((resolve) => {
     worker.on('error', () => {}) // it ends after that
-    worker.once('exit', () => resolve(false))
+    worker.once('exit', () => resolve())
     worker.on('message', ({ kind }: ToCrew) => {
-      if (kind === 'ended') resolve(true)
+      if (kind !== 'ended') return
+      // At once: its end must not be missed.
+      keep(worker)
+      resolve()
     })
     worker.postMessage({ kind: 'end' } satisfies ToScanThread)
   })

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { byteString } from '../../../lib/bytes.js'
 import type { CleanPath, LayerChange } from '../../../lib/tree/change.js'
-import { type MergeLimits, mergeLayers } from '../../../lib/tree/merge.js'
+import { type MergeLimits, Merger, mergeLayers } from '../../../lib/tree/merge.js'
 import {
   type Directory,
   type Inode,
@@ -12,7 +12,12 @@ import {
   type Tree,
 } from '../../../lib/tree/model.js'
 
-const LIMITS: MergeLimits = { maxEntries: 1000, maxTotalBytes: 1_000_000 }
+const LIMITS: MergeLimits = {
+  maxEntries: 1000,
+  maxTotalBytes: 1_000_000,
+  maxMetadataBytes: 1_000_000,
+  maxDepth: 2048,
+}
 const META: Metadata = {
   mode: 0o644,
   uid: 1,
@@ -145,6 +150,14 @@ describe('merging layers', () => {
       expect(lines(merge([file('t', 1)], [file('t', 2), hard('n', 't')]))).toEqual(['/n 2', '/t 2'])
     })
 
+    it('take the lower target where their own layer puts another in its place after them', () => {
+      const lower = [file('d/t', 1)]
+      const expected = ['/d/ 755', '/d/t 2', '/n 1']
+      expect(lines(merge(lower, [hard('n', 'd/t'), whiteout('d/t'), file('d/t', 2)]))).toEqual(expected)
+      expect(lines(merge(lower, [opaque('d'), hard('n', 'd/t'), file('d/t', 2)]))).toEqual(expected)
+      expect(lines(merge(lower, [hard('n', 'd/t'), file('d/t', 2)]))).toEqual(expected)
+    })
+
     it('resolve parents inside the root and do not follow the last component', () => {
       const tree = merge([
         dir('real'),
@@ -203,13 +216,79 @@ describe('merging layers', () => {
   })
 
   it('refuses more entries or bytes than the limits allow', () => {
-    const limits = { maxEntries: 2, maxTotalBytes: 10 }
+    const limits = { ...LIMITS, maxEntries: 2, maxTotalBytes: 10 }
     expect(() => mergeLayers([[file('a', 1), file('b', 1)], [file('c', 1)]], limits)).toThrow(
       expect.objectContaining({ code: 'limit-exceeded' }),
     )
     expect(() => mergeLayers([[file('a', 6)], [file('a', 6)]], limits)).toThrow(
       expect.objectContaining({ code: 'limit-exceeded' }),
     )
+  })
+
+  it('counts directories that no layer describes as entries', () => {
+    const deep = (top: string) => file(`${top}${'/d'.repeat(300)}/f`, 1)
+    expect(() => merge([deep('a'), deep('b'), deep('c')])).not.toThrow()
+    expect(() => merge([deep('a'), deep('b')], [deep('c'), deep('d')])).toThrow(
+      expect.objectContaining({
+        code: 'limit-exceeded',
+        message: expect.stringMatching(/entries.* layer 1$/),
+      }),
+    )
+  })
+
+  it('counts names, link targets and attributes', () => {
+    const xattrs = new Map([[byteString('user.a'), byteString('v'.repeat(5000))]])
+    const attributed: LayerChange = {
+      kind: 'inode',
+      path: parts('a'),
+      inode: { ...META, xattrs, kind: 'directory', children: new Map() },
+    }
+    const limits = { ...LIMITS, maxMetadataBytes: 6000 }
+    expect(() => mergeLayers([[attributed]], limits)).not.toThrow()
+    for (const more of [
+      attributed,
+      link('l', 'x'.repeat(1000)),
+      dir('d'.repeat(900)),
+      hard('n', 'a/'.repeat(30)),
+    ]) {
+      expect(() => mergeLayers([[attributed], [more]], limits)).toThrow(
+        expect.objectContaining({ code: 'limit-exceeded' }),
+      )
+    }
+  })
+
+  it('refuses what symlinks in parents would put deeper than the limit, wherever they lead', () => {
+    const limits = { ...LIMITS, maxDepth: 6 }
+    const tree = [dir('a/b/c/d'), link('l', 'a/b/c/d')]
+    expect(lines(mergeLayers([[...tree, file('l/e/f', 1)]], limits).tree)).toContain('/a/b/c/d/e/f 1')
+    for (const change of [file('l/e/f/g', 1), dir('l/e/f/g'), hard('l/e/f/g', 'l')]) {
+      expect(() => mergeLayers([tree, [change]], limits)).toThrow(
+        expect.objectContaining({ code: 'limit-exceeded', facts: expect.objectContaining({ layer: 1 }) }),
+      )
+    }
+  })
+
+  it('refuses names that lead through long ways again and again', () => {
+    // Each of them through some 70,000 directories.
+    const way = link('l0', `/${'d/../'.repeat(800)}d`)
+    const links = Array.from({ length: 38 }, (_, i) => link(`l${i + 1}`, `/l${i}/..${'/d/..'.repeat(799)}/d`))
+    const base = [dir('d'), way, ...links]
+    expect(() => merge(base, [file('l38/x', 1), whiteout('l38/y')])).not.toThrow()
+    for (const change of [file('l38/x', 1), whiteout('l38/x'), opaque('l38/x')]) {
+      expect(() =>
+        merge(
+          base,
+          Array.from({ length: 900 }, () => change),
+        ),
+      ).toThrow(expect.objectContaining({ code: 'limit-exceeded' }))
+    }
+  })
+
+  it('may be interrupted', () => {
+    const changes = Array.from({ length: 900 }, (_, i) => file(`f${i}`, 1))
+    const merger = new Merger({ ...LIMITS, maxEntries: 5000 })
+    for (const number of [0, 1]) expect([...merger.applyInSteps(changes, number)].length).toBeGreaterThan(3)
+    expect(merger.root.children.size).toBe(900)
   })
 
   it('gives the same tree wherever a layer puts its markers', () => {
