@@ -7,7 +7,7 @@ import type { Worker } from 'node:worker_threads'
 import { BugError, throwIfAborted } from '../errors.js'
 import type { FileRecord, ScanBatch, ScanSettings } from './scan-files.js'
 import { type PackedRecords, unpackRecords } from './scan-records.js'
-import { giveBackScanThread, takeScanThread } from './scan-threads.js'
+import { giveBackScanThread, listenTo, takeScanThread } from './scan-threads.js'
 import { fromWire, type WireError } from './wire-error.js'
 
 export type ToScanThread =
@@ -32,6 +32,12 @@ export interface CrewBatch<Place> {
 /** Takes what was read: the first names of the batch, as many as there are records. */
 export type Received<Place> = (read: CrewBatch<Place>, records: readonly FileRecord[]) => void
 
+interface CrewThread {
+  /** Numbers of the batches that it has. */
+  readonly given: Set<number>
+  readonly unlisten: () => void
+}
+
 /** Batches that wait for each one at work before another thread is started: some 100 ms of work. */
 const WAITING_PER_THREAD = 16
 /** Batches that a thread has at a time, so that it does not wait for us between two. */
@@ -42,7 +48,7 @@ export class ScanCrew<Place> {
   readonly #maxThreads: number
   readonly #received: Received<Place>
   readonly #waiting: CrewBatch<Place>[] = []
-  readonly #threads = new Map<Worker, Set<number>>()
+  readonly #threads = new Map<Worker, CrewThread>()
   readonly #given = new Map<number, CrewBatch<Place>>()
   readonly #aborted = new SharedArrayBuffer(4)
   #waitingPerThread = WAITING_PER_THREAD
@@ -116,13 +122,14 @@ export class ScanCrew<Place> {
   /** Lets the threads go; what they are at is given up. When this returns, they have nothing of the scan open. */
   async close(): Promise<void> {
     Atomics.store(new Int32Array(this.#aborted), 0, 1)
-    const workers = [...this.#threads.keys()]
+    const threads = [...this.#threads]
     this.#threads.clear()
-    await Promise.all(workers.map(giveBackScanThread))
+    for (const [, { unlisten }] of threads) unlisten()
+    await Promise.all(threads.map(([worker]) => giveBackScanThread(worker)))
   }
 
   #handOut(): void {
-    for (const [worker, given] of this.#threads) {
+    for (const [worker, { given }] of this.#threads) {
       while (given.size < AHEAD && this.#waiting.length > 0) this.#give(worker, given, this.#waiting.shift()!)
     }
     const isBehind = this.#waiting.length > this.#waitingPerThread * (this.#threads.size + 1)
@@ -139,12 +146,14 @@ export class ScanCrew<Place> {
   #start(): void {
     const worker = takeScanThread()
     const given = new Set<number>()
-    this.#threads.set(worker, given)
-    worker.on('message', (message: ToCrew) => this.#receive(worker, given, message))
-    worker.on('error', (error) => this.#fail(lost(error)))
-    worker.on('exit', (status) => {
-      if (this.#threads.delete(worker)) this.#fail(lost(new Error(`exit ${status}`)))
+    const unlisten = listenTo(worker, {
+      message: (message) => this.#receive(worker, given, message),
+      error: (error) => this.#fail(lost(error)),
+      exit: (status) => {
+        if (this.#threads.delete(worker)) this.#fail(lost(new Error(`exit ${status}`)))
+      },
     })
+    this.#threads.set(worker, { given, unlisten })
     this.#send(worker, { kind: 'begin', settings: this.#settings, aborted: this.#aborted })
     this.#handOut()
   }

@@ -8,9 +8,17 @@ import { startThread } from './threads.js'
 
 const IDLE_MS = 2000
 
+export interface ThreadListeners {
+  readonly message: (message: ToCrew) => void
+  /** It ends after that. */
+  readonly error: (error: unknown) => void
+  readonly exit: (status: number) => void
+}
+
 interface Spare {
   readonly worker: Worker
   readonly timer: NodeJS.Timeout
+  readonly unlisten: () => void
 }
 
 const spares: Spare[] = []
@@ -20,46 +28,49 @@ export function takeScanThread(): Worker {
   const spare = spares.pop()
   if (spare === undefined) return startThread('#scan')
   clearTimeout(spare.timer)
-  unlisten(spare.worker)
+  spare.unlisten()
   spare.worker.ref()
   return spare.worker
 }
 
-/** Waits until a thread has let go of everything. It must be at work still; what it says until then is nobody's concern. */
+/** @returns what ends it */
+export function listenTo(worker: Worker, { message, error, exit }: ThreadListeners): () => void {
+  worker.on('message', message).on('error', error).on('exit', exit)
+  return () => void worker.off('message', message).off('error', error).off('exit', exit)
+}
+
+/**
+ * Waits until a thread has let go of everything. It must be at work still, and nobody listen to it any more: what it says until
+ * then is nobody's concern.
+ */
 export function giveBackScanThread(worker: Worker): Promise<void> {
-  unlisten(worker)
   return new Promise((resolve) => {
-    worker.on('error', () => {}) // it ends after that
-    worker.once('exit', () => resolve())
-    worker.on('message', ({ kind }: ToCrew) => {
-      if (kind !== 'ended') return
-      // At once: its end must not be missed.
-      keep(worker)
-      resolve()
+    const unlisten = listenTo(worker, {
+      message: ({ kind }) => {
+        if (kind !== 'ended') return
+        unlisten()
+        // At once: its end must not be missed.
+        keep(worker)
+        resolve()
+      },
+      error: () => {},
+      exit: () => resolve(),
     })
     worker.postMessage({ kind: 'end' } satisfies ToScanThread)
   })
 }
 
 function keep(worker: Worker): void {
+  const forget = () => {
+    const at = spares.findIndex((spare) => spare.worker === worker)
+    if (at !== -1) spares.splice(at, 1)
+  }
   const timer = setTimeout(() => {
     forget()
     void worker.terminate()
   }, IDLE_MS)
   timer.unref()
-  const spare = { worker, timer }
-  const forget = () => {
-    const at = spares.indexOf(spare)
-    if (at !== -1) spares.splice(at, 1)
-  }
-  unlisten(worker)
-  worker.on('error', () => {})
-  worker.once('exit', forget)
+  const unlisten = listenTo(worker, { message: () => {}, error: () => {}, exit: forget })
   worker.unref()
-  spares.push(spare)
-}
-
-/** Node has listeners of its own on a worker, which go by other names. */
-function unlisten(worker: Worker): void {
-  for (const event of ['message', 'error', 'exit']) worker.removeAllListeners(event)
+  spares.push({ worker, timer, unlisten })
 }
