@@ -94,6 +94,7 @@ export interface CreateRequest extends CallOptions {
     readonly maxFileBytes?: number
     readonly maxTotalBytes?: number
     readonly maxEntries?: number
+    readonly maxMetadataBytes?: number
   }
 }
 

@@ -24,8 +24,10 @@ export interface MergeLimits {
  * Components that names may be looked up by, over all layers: some, and more for each entry. Real images need ten for an
  * entry; symlinks that go through long paths can make it eighty thousand, each time.
  */
-const STEPS = 10_000_000
+const STEPS = 4_000_000
 const STEPS_PER_ENTRY = 64
+/** Of the entries that an image may have, those that may be directories which none of its layers describes. */
+const IMPLICIT_SHARE = 8
 /** Changes between two moments at which the work may be interrupted. */
 const SLICE = 256
 
@@ -99,20 +101,13 @@ export class Merger {
       this.#metadataBytes += metadataBytes(change)
       if (change.kind === 'inode' && change.inode.kind === 'file') this.bytes += change.inode.size
     }
-    this.#checkEntries()
-    const { maxTotalBytes, maxMetadataBytes } = this.#limits
+    const { maxEntries, maxTotalBytes, maxMetadataBytes } = this.#limits
+    if (this.entries > maxEntries) throw this.#tooMuch(`it has more than ${maxEntries} entries`)
     if (this.bytes > maxTotalBytes) throw this.#tooMuch(`its files hold more than ${maxTotalBytes} bytes`)
     if (this.#metadataBytes > maxMetadataBytes) {
       const cause = `its names, link targets and attributes take more than ${maxMetadataBytes} bytes of memory`
       throw this.#tooMuch(cause)
     }
-  }
-
-  #checkEntries(): void {
-    const { maxEntries } = this.#limits
-    if (this.entries + this.#implicit <= maxEntries) return
-    const more = this.#implicit > 0 ? ', with directories that only names of others speak of,' : ''
-    throw this.#tooMuch(`it has more than ${maxEntries} entries${more}`)
   }
 
   /** Told of the components that something is looked up by. */
@@ -123,8 +118,9 @@ export class Merger {
   }
 
   readonly #made = (): void => {
-    this.#implicit++
-    this.#checkEntries()
+    const most = Math.floor(this.#limits.maxEntries / IMPLICIT_SHARE)
+    if (++this.#implicit > most)
+      throw this.#tooMuch(`its names speak of more than ${most} directories that no layer describes,`)
   }
 
   #tooMuch(cause: string): ImageError {
