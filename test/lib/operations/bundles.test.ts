@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type GrootEvent, type GrootStore, openStore } from '../../../lib/index.js'
+import { type CreateRequest, type GrootEvent, type GrootStore, openStore } from '../../../lib/index.js'
 import { layer } from '../../../lib/testkit/layer.js'
 import { treeLines } from '../../../lib/testkit/tree-lines.js'
 import { onFilesystemOf } from '../../support/btrfs.js'
@@ -102,6 +102,34 @@ describe.each(DRIVERS)('with the driver %s', (driver) => {
       const mount = config.mounts.find((each: { destination: string }) => each.destination === '/data')
       expect(mount).toMatchObject({ type: 'bind', source: 'volumes/0' })
       expect(readFileSync(`${bundle}/${mount.source}/seed`, 'utf8')).toBe('seed')
+    })
+
+    it('fills volumes with no more than an image may have, however often they name it', async () => {
+      const layers = [layer().dir('data').dir('data/below').file('data/below/file', Buffer.alloc(4000))]
+      const create = (id: string, volumes: string[], limits: CreateRequest['limits'] = {}) => {
+        const Volumes = Object.fromEntries(volumes.map((volume) => [volume, {}]))
+        return store.create(place.request({ id, image: place.image(layers, { Volumes }), limits }))
+      }
+      for (let i = 0; i < 5; i++) layers[0]!.symlink(`v${i}`, 'data')
+      const links = ['/v0', '/v1', '/v2', '/v3', '/v4']
+      const nested = ['/data', '/data/below']
+      const refused = (volume: string, facts: object) => ({
+        code: 'limit-exceeded',
+        exitStatus: 17,
+        facts: { document: 'config', field: '$.config.Volumes', volume, ...facts },
+      })
+      await expect(create('b1', links, { maxTotalBytes: 9000 })).rejects.toMatchObject(
+        refused('/v2', { bytes: 12_000, limit: 9000 }),
+      )
+      await expect(create('b1', nested, { maxTotalBytes: 7999 })).rejects.toMatchObject(
+        refused('/data/below', { bytes: 8000, limit: 7999 }),
+      )
+      await expect(create('b1', links, { maxEntries: 14 })).rejects.toMatchObject(
+        refused('/v4', { entries: 15, limit: 14 }),
+      )
+      expect(place.contents()).toEqual(EMPTY)
+      await create('b1', links, { maxTotalBytes: 20_000, maxEntries: 15 })
+      await create('b2', nested, { maxTotalBytes: 8000 })
     })
 
     it('refuses an id that is taken, and leaves its bundle alone', async () => {
