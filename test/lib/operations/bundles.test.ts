@@ -132,6 +132,20 @@ describe.each(DRIVERS)('with the driver %s', (driver) => {
       await create('b2', nested, { maxTotalBytes: 8000 })
     })
 
+    it('keeps large attributes of volumes out of the record of its base', async () => {
+      const xattrs = { 'user.large': Buffer.alloc(3000, 1) }
+      const image = place.image([layer().dir('plain').dir('large', { xattrs })], {
+        Volumes: { '/large': {}, '/plain': {} },
+      })
+      const { bundle } = await store.create(place.request({ image }))
+      const [record = ''] = readdirSync(`${place.store}/bases`)
+      const { volumes } = JSON.parse(readFileSync(`${place.store}/bases/${record}`, 'utf8'))
+      expect(Object.keys(volumes)).toEqual(['/plain'])
+      const again = await store.create(place.request({ image, id: 'b2' }))
+      for (const path of [bundle, again.bundle])
+        expect(treeLines(`${path}/volumes/0`)[0]).toContain('user.large')
+    })
+
     it('refuses an id that is taken, and leaves its bundle alone', async () => {
       const { rootfs } = await store.create(place.request())
       writeFileSync(`${rootfs}/mine`, 'mine')
