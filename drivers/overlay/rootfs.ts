@@ -319,7 +319,8 @@ function isThere(at: string, path: string): boolean {
     try {
       if (!lstatSync(below).isDirectory()) return false
     } catch (error) {
-      if (isErrno(error, 'ENOENT')) return false
+      // The path may be longer from here than it is in the rootfs.
+      if (isErrno(error, 'ENOENT', 'ENAMETOOLONG')) return false
       throw error
     }
   }

@@ -93,6 +93,36 @@ describe.each(DRIVERS)('with the driver %s', (driver) => {
       expect(JSON.parse(readFileSync(`${bundle}/config.json`, 'utf8')).root.readonly).toBe(true)
     })
 
+    it.each([
+      ['/..', '/'],
+      ['/a/../b', '/b'],
+      ['/./x', '/x'],
+      ['/x/.', '/x'],
+    ])('starts in %s, whether the root can be written or not', async (WorkingDir, cwd) => {
+      const image = place.image([sampleLayer()], { WorkingDir })
+      for (const readOnly of [false, true]) {
+        const { bundle, rootfs } = await store.create(place.request({ image, readOnly, id: `${readOnly}` }))
+        expect(JSON.parse(readFileSync(`${bundle}/config.json`, 'utf8')).process.cwd).toBe(cwd)
+        // Where a runtime could not make it.
+        if (readOnly && driver === 'overlay') expect(lstatSync(`${rootfs}${cwd}`).isDirectory()).toBe(true)
+        await store.delete(`${readOnly}`)
+      }
+    })
+
+    it('refuses an image that starts where no directory can be', async () => {
+      for (const [readOnly, name] of [
+        [false, `/${'n'.repeat(256)}`],
+        [true, '/long'.repeat(820)],
+      ] as const) {
+        const image = place.image([sampleLayer()], { WorkingDir: name })
+        await expect(store.create(place.request({ image, readOnly }))).rejects.toMatchObject({
+          code: 'config-invalid',
+          exitStatus: 17,
+        })
+      }
+      expect(place.contents()).toEqual(EMPTY)
+    })
+
     it('fills volumes with what the image has there', async () => {
       const image = place.image([sampleLayer().dir('data').file('data/seed', 'seed')], {
         Volumes: { '/data': {} },
