@@ -2,6 +2,7 @@
  * Bases: for each a directory with what is mounted, `image` or `tree`, and `base.json` with what later calls need to know.
  * base.json is written last: without it, what stands there is half a base.
  */
+import { closeSync } from 'node:fs'
 import {
   BASE_ID,
   type BaseId,
@@ -9,6 +10,7 @@ import {
   type BaseSpec,
   type BaseUsage,
   type Directory,
+  type ErrorOptions,
   IntegrityError,
   namesIn,
   removeTreeInSlices,
@@ -87,14 +89,18 @@ export class Bases {
     for (const name of namesIn(this.#directory)) if (BASE_ID.test(name)) yield name as BaseId
   }
 
-  /** @throws {IntegrityError} `base-damaged` when the image is not the one that was made */
+  /** @throws {IntegrityError} `base-damaged` when the image is gone, or not the one that was made */
   async check(id: BaseId, digest: VerityDigest): Promise<void> {
     // Not what was read when the store was opened: somebody may have changed it since.
     this.#notes.forget(id)
     const base = this.read(id)
     if (base.digest !== digest) throw damaged(id, digest, base.digest)
     if (base.kind !== 'composefs') return
-    const { digestOfFile } = await import('./make-base.js')
+    const [{ openBaseImage }, { digestOfFile }] = await Promise.all([
+      import('./base-image.js'),
+      import('./make-base.js'),
+    ])
+    closeSync(openBaseImage(this.image(id), id, base))
     const found = await digestOfFile(this.image(id))
     if (found !== digest) throw damaged(id, digest, found)
   }
@@ -123,8 +129,13 @@ export function noVerity(): UnsupportedError {
 }
 
 export function damaged(id: BaseId, expected: string, found: string | null): IntegrityError {
-  const message = `Cannot use base "${id}": its image measures ${found ?? 'nothing'}, ${expected} was made`
-  return new IntegrityError('base-damaged', message, { facts: { base: id, expected, found } })
+  const why = `its image measures ${found ?? 'nothing'}, ${expected} was made`
+  return baseDamaged(id, why, { facts: { expected, found } })
+}
+
+export function baseDamaged(id: BaseId, why: string, { facts, cause }: ErrorOptions = {}): IntegrityError {
+  const message = `Cannot use base "${id}": ${why}; groot check --repair makes it again`
+  return new IntegrityError('base-damaged', message, { facts: { base: id, ...facts }, cause })
 }
 
 export function objectDamaged(object: VerityDigest, cause: string): IntegrityError {

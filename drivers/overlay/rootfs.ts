@@ -2,7 +2,7 @@
  * Root filesystems: beside the place of each, `upper` with what its container writes and `work` for the kernel; the
  * overlay over its base on the place itself.
  */
-import { closeSync, existsSync, lstatSync, mkdirSync, readSync, rmdirSync } from 'node:fs'
+import { closeSync, existsSync, lstatSync, mkdirSync, rmdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import {
   type BaseId,
@@ -24,21 +24,18 @@ import {
   type RootfsPlace,
   type RootfsSpec,
   type RootfsUsage,
-  readComposefsHeader,
   removeTreeInSlices,
   toGrootError,
   unmountRootfs,
-  type VerityDigest,
-  VerityHasher,
   type VerityMode,
   type WritableLayers,
 } from '../../lib/driver/kit.js'
+import { digestOf, hasAcl, openBaseImage } from './base-image.js'
 import { type Base, type Bases, damaged, noVerity, objectDamaged, topOf } from './bases.js'
 import { ImageMounts } from './image-mounts.js'
 import { missingPoints } from './points.js'
 
 const MAX_STACKED = 64 // mounts on one place, so that whoever goes on mounting does not keep us for ever
-const HEADER_BYTES = 1152
 
 export class RootfsRoom implements Disposable {
   readonly #bases: Bases
@@ -73,9 +70,9 @@ export class RootfsRoom implements Disposable {
     if (spec.withoutMount) {
       if (spec.readOnly) await this.#makePoints(spec)
       this.#holdToLimit(spec)
-      return this.#runtimeMounts(spec, base)
+      return this.#runtimeMounts(spec, base, spec.isDigestDemanded)
     }
-    this.#mount(spec, base)
+    this.#mount(spec, base, spec.isDigestDemanded)
     // What the kernel needs in `work` is there now, and does not count.
     this.#holdToLimit(spec)
     if (spec.readOnly && !spec.mountPoints.every((path) => isThere(spec.at, path))) {
@@ -183,7 +180,8 @@ export class RootfsRoom implements Disposable {
     return this.#bases.read(base)
   }
 
-  #mount(place: RootfsPlace, base: Base): void {
+  /** @param isDigestDemanded whether the image has to be the one of its digest, whoever measures it */
+  #mount(place: RootfsPlace, base: Base, isDigestDemanded = false): void {
     const id = place.base!
     const writable = place.readOnly ? null : writableOf(place)
     const above = place.readOnly && existsSync(pointsOf(place)) ? pointsOf(place) : null
@@ -193,24 +191,45 @@ export class RootfsRoom implements Disposable {
         const lowers = [...(above === null ? [] : [above]), this.#bases.tree(id)]
         return mountOverDirectories(lowers, place.at, writable)
       }
-      const image = openImage(this.#bases.image(id))
-      try {
+      this.#withImage(place, base, isDigestDemanded, (image, verity) => {
         const layers = {
           objects: [this.#objects.directory],
           at: place.at,
           above,
           writable,
-          verity: this.#checksContents(image, place, base),
+          verity,
           // Its mount is taken away again before anything is mounted on it for good.
           scratch: place.at,
         }
-        const make = () => mountImage(image, hasAcl(image))
+        const make = () => mountImage(image, hasAcl(image, id))
         this.#images.with(id, image, make, (mount) => mountOverImage(mount, layers))
-      } finally {
-        closeSync(image)
-      }
+      })
     } catch (error) {
       throw toGrootError(error, `Cannot mount the root filesystem of "${place.id}"`)
+    }
+  }
+
+  /**
+   * Hands out the descriptor of a base's image, and whether to let the kernel check contents.
+   *
+   * @throws {IntegrityError} `base-damaged` when the image is not the one that was made, as far as that was looked at
+   */
+  #withImage<T>(
+    place: RootfsPlace,
+    base: Base,
+    isDigestDemanded: boolean,
+    use: (image: number, verity: boolean) => T,
+  ): T {
+    const id = place.base!
+    const image = openBaseImage(this.#bases.image(id), id, base)
+    try {
+      return use(image, this.#checksContents(image, place, base, isDigestDemanded))
+    } catch (error) {
+      // The kernel does not say whether the image is at fault.
+      const found = isErrno(error) ? digestOf(image) : place.digest
+      throw found === place.digest ? error : damaged(id, place.digest, found)
+    } finally {
+      closeSync(image)
     }
   }
 
@@ -224,18 +243,16 @@ export class RootfsRoom implements Disposable {
    *
    * @throws {IntegrityError} `base-damaged`, `object-damaged` @throws {UnsupportedError} `verity-unsupported`
    */
-  #checksContents(image: number, place: RootfsPlace, base: Base): boolean {
+  #checksContents(image: number, place: RootfsPlace, base: Base, isDigestDemanded: boolean): boolean {
     const mode = this.#modeOf(place)
-    if (mode === 'off') return false
-    if (!base.verity) {
-      if (mode === 'require') throw noVerity()
-      return false
-    }
+    if (mode === 'require' && !base.verity) throw noVerity()
+    const isWanted = mode !== 'off' && base.verity
+    if (!isWanted && !isDigestDemanded) return false
     const measured = measureVerity(image)?.digest ?? null
-    // It had fs-verity when it was made. Without, it was copied, or replaced: only its bytes can tell.
-    const found = measured ?? (mode === 'try' ? digestOf(image) : null)
+    // Where the kernel measures nothing, though it may have when the image was made, only its bytes can tell.
+    const found = measured ?? (mode === 'require' ? null : digestOf(image))
     if (found !== place.digest) throw damaged(place.base!, place.digest, found)
-    if (measured === null) return false
+    if (!isWanted || measured === null) return false
     return base.sample === null || this.#measures(base.sample, mode)
   }
 
@@ -252,7 +269,7 @@ export class RootfsRoom implements Disposable {
   }
 
   /** The same two mounts as a runtime makes them: the image on the root, and the overlay over what is there then. */
-  #runtimeMounts(place: RootfsPlace, base: Base): Mount[] {
+  #runtimeMounts(place: RootfsPlace, base: Base, isDigestDemanded = false): Mount[] {
     const id = place.base!
     const mode = this.#modeOf(place)
     if (mode === 'require' && !base.verity) throw noVerity()
@@ -273,16 +290,9 @@ export class RootfsRoom implements Disposable {
     ]
     const overlay = { destination: '/', type: 'overlay', source: 'groot', options }
     if (!isImage) return [overlay]
-    const image = openImage(this.#bases.image(id))
-    try {
-      const imageOptions = hasAcl(image) ? ['ro'] : ['ro', 'noacl']
-      return [
-        { destination: '/', type: 'erofs', source: this.#bases.image(id), options: imageOptions },
-        overlay,
-      ]
-    } finally {
-      closeSync(image)
-    }
+    const isAcl = this.#withImage(place, base, isDigestDemanded, (image) => hasAcl(image, id))
+    const source = this.#bases.image(id)
+    return [{ destination: '/', type: 'erofs', source, options: isAcl ? ['ro'] : ['ro', 'noacl'] }, overlay]
   }
 }
 
@@ -309,7 +319,8 @@ function isThere(at: string, path: string): boolean {
     try {
       if (!lstatSync(below).isDirectory()) return false
     } catch (error) {
-      if (isErrno(error, 'ENOENT')) return false
+      // The path may be longer from here than it is in the rootfs.
+      if (isErrno(error, 'ENOENT', 'ENAMETOOLONG')) return false
       throw error
     }
   }
@@ -319,21 +330,4 @@ function isThere(at: string, path: string): boolean {
 /** In the text that mount(2) takes, commas end options, colons end layers, and backslashes escape both. */
 function escaped(path: string): string {
   return path.replace(/[\\,:]/g, '\\$&')
-}
-
-function hasAcl(image: number): boolean {
-  const header = Buffer.alloc(HEADER_BYTES)
-  readSync(image, header, 0, HEADER_BYTES, 0)
-  return readComposefsHeader(header).hasAcl
-}
-
-function digestOf(image: number): VerityDigest {
-  const hasher = new VerityHasher()
-  const buffer = Buffer.allocUnsafe(1024 * 1024)
-  for (let at = 0; ; ) {
-    const length = readSync(image, buffer, 0, buffer.length, at)
-    if (length === 0) return hasher.digest()
-    hasher.update(buffer.subarray(0, length))
-    at += length
-  }
 }

@@ -2,7 +2,7 @@
  * What a driver notes of each base, as JSON in the base's own directory: `<id>/base.json`.
  */
 import { closeSync, fsyncSync, openSync, readFileSync, writeFileSync } from 'node:fs'
-import { isErrno, NotFoundError } from '../errors.js'
+import { IntegrityError, isErrno, NotFoundError } from '../errors.js'
 import { syncDirectory } from '../linux/sync.js'
 import type { BaseId } from '../store/base-id.js'
 
@@ -16,7 +16,7 @@ export class BaseNotes<Note> {
     this.#directory = directory
   }
 
-  /** @throws {NotFoundError} `base-missing` */
+  /** @throws {NotFoundError} `base-missing` @throws {IntegrityError} `base-damaged` */
   read(id: BaseId): Note {
     const known = this.#known.get(id)
     if (known !== undefined) return known
@@ -27,7 +27,7 @@ export class BaseNotes<Note> {
       if (!isErrno(error, 'ENOENT')) throw error
       throw baseMissing(id, error)
     }
-    const note = JSON.parse(text) as Note
+    const note = parse(id, text) as Note
     this.#known.set(id, note)
     return note
   }
@@ -53,6 +53,20 @@ export class BaseNotes<Note> {
   #file(id: BaseId): string {
     return `${this.#directory}/${id}/base.json`
   }
+}
+
+function parse(id: BaseId, text: string): object {
+  try {
+    const note: unknown = JSON.parse(text)
+    if (typeof note === 'object' && note !== null) return note
+  } catch {
+    // Told below, like all else that was never written.
+  }
+  throw new IntegrityError(
+    'base-damaged',
+    `Cannot use base "${id}": its notes are not what was written; groot check --repair makes it again`,
+    { facts: { base: id } },
+  )
 }
 
 export function baseMissing(id: BaseId, cause: unknown): NotFoundError {

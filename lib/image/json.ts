@@ -148,6 +148,7 @@ export function quote(text: string): string {
 
 function describe(value: unknown): string {
   if (value === undefined) return 'missing'
+  if (value === null) return 'null'
   if (typeof value === 'string') return quote(value)
   if (typeof value === 'number' || typeof value === 'boolean') return String(value)
   return Array.isArray(value) ? 'a list' : 'an object'

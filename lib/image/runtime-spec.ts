@@ -9,6 +9,7 @@
  */
 import { ImageError } from '../errors.js'
 import type { IdMapping } from '../ids/mapping.js'
+import { cleanPath } from './clean-path.js'
 import type { ImageConfig } from './config.js'
 import { quote } from './json.js'
 import {
@@ -49,8 +50,8 @@ export interface SpecRequest {
  * user cannot be kept, as in `runc spec --rootless`. HOME is left to the runtime, which takes it from the image's passwd.
  * Annotations of manifests and indexes are not used (conversion.md, "Annotations").
  *
- * @throws {ImageError} `config-invalid` for NUL in a string that the process or an annotation gets, for volumes that
- *   cannot be; `limit-exceeded`
+ * @throws {ImageError} `config-invalid` for NUL in a string that the process or an annotation gets, for volumes and
+ *   working directories that cannot be; `limit-exceeded`
  */
 export function runtimeSpec(config: ImageConfig, request: SpecRequest) {
   const isRootless = request.rootless !== null
@@ -153,7 +154,8 @@ function envOf(config: ImageConfig): string[] {
 function cwdOf(config: ImageConfig): string {
   const cwd = config.process.workingDir ?? '/'
   checkText(cwd, '$.config.WorkingDir')
-  return cwd.startsWith('/') ? cwd : `/${cwd}` // runc takes absolute ones only, and a container starts at its root
+  // runc takes absolute ones only, and a container starts at its root.
+  return cleanPath(cwd, '$.config.WorkingDir')
 }
 
 function volumeMounts(config: ImageConfig): SpecMount[] {

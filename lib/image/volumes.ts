@@ -12,6 +12,7 @@ import { byteString } from '../bytes.js'
 import { ImageError } from '../errors.js'
 import { findInode } from '../tree/find.js'
 import { IMPLICIT_DIRECTORY, type Tree } from '../tree/model.js'
+import { cleanPath } from './clean-path.js'
 import type { ImageConfig } from './config.js'
 import { quote } from './json.js'
 import { defaultMounts } from './runtime-defaults.js'
@@ -34,7 +35,7 @@ const MAX_VOLUMES = 1024 // each is a mount of every container; images have a ha
  * What lies at or below a filesystem that every container has of its own (`/proc`, `/dev`, `/sys` and theirs) is left out:
  * data there never reaches the rootfs, which is all that a volume promises, and a runtime refuses mounts in `/proc`.
  *
- * @throws {ImageError} `config-invalid` for the root, or a path with `..`; `limit-exceeded` for more than 1024
+ * @throws {ImageError} `config-invalid` for the root, or a path that can be nowhere; `limit-exceeded` for more than 1024
  */
 export function planVolumes(config: ImageConfig): Volume[] {
   const { volumes } = config.process
@@ -77,11 +78,11 @@ export function volumeTree(tree: Tree, volume: Volume): Tree {
 }
 
 function cleanDestination(path: string): string {
-  const parts = path.split('/').filter((part) => part !== '' && part !== '.')
-  if (parts.length > 0 && !parts.includes('..') && !path.includes('\0')) return `/${parts.join('/')}`
+  const clean = cleanPath(path, '$.config.Volumes')
+  if (clean !== '/' && !path.includes('\0')) return clean
   throw new ImageError(
     'config-invalid',
-    `Cannot use ${quote(path)} as a volume: it needs to be a directory below the root, without ".."`,
+    `Cannot use ${quote(path)} as a volume: it needs to be a directory below the root`,
     { facts: { document: 'config', field: '$.config.Volumes', volume: path } },
   )
 }

@@ -59,7 +59,10 @@ export interface CreateRequest extends CallOptions {
    * Default: what the store was made with.
    */
   readonly verity?: 'require' | 'try' | 'off'
-  /** The fs-verity digest that the tree's composefs image must have; 64 hex digits. Otherwise `digest-unexpected`. */
+  /**
+   * The fs-verity digest that the tree's composefs image must have; 64 hex digits. Otherwise `digest-unexpected`, or
+   * `base-damaged` when it is the image that is mounted which has another.
+   */
   readonly expectDigest?: string
   /** For callers without root: owners become the caller, devices and privileged xattrs are left out and reported. */
   readonly ignoreOwnership?: boolean

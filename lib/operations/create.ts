@@ -246,6 +246,7 @@ async function makeRootfs(
     mountPoints: neededDirectories(image.config),
     containerRoot: containerRoot(plan.mapping),
     withoutMount: plan.withoutMount,
+    isDigestDemanded: plan.expectedDigest !== null,
     verity: plan.verity,
     noSync: plan.noSync,
     limit: driverLimit(plan.recordedLimit),

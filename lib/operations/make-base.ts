@@ -139,13 +139,16 @@ function mapped(tree: Tree, mapping: IdMapping | null): Tree {
   return mapping === null ? tree : mapOwners(tree, mapping)
 }
 
+const MAX_RECORDED_DUMP = 4096 // chars; xattrs can have many more, and a thousand volumes have to fit into one record
+
 /** What small volumes begin with, as dumps: most are empty, and a create should not merge a tree to learn that. */
 function recordVolumes(config: ImageConfig | null, tree: Tree): Map<string, string> {
   const recorded = new Map<string, string>()
   for (const volume of config === null ? [] : planVolumes(config)) {
     const begins = volumeTree(tree, volume)
     if (begins.root.children.size > 0) continue
-    recorded.set(volume.destination, [...writeDump(composefsFromTree(begins))].join(''))
+    const dump = [...writeDump(composefsFromTree(begins))].join('')
+    if (dump.length <= MAX_RECORDED_DUMP) recorded.set(volume.destination, dump)
   }
   return recorded
 }

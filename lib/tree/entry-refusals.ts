@@ -8,6 +8,8 @@ import { type ByteString, printable } from '../bytes.js'
 import { IntegrityError, isErrno, NotFoundError, SystemError, UnsupportedError } from '../errors.js'
 import type { Device, Inode } from './model.js'
 
+const ELSEWHERE = 'another filesystem may hold it, or the driver overlay, which writes no files of its own'
+
 /** An entry for messages and facts: `etc/motd`; the top of the tree is `/`. */
 export function shown(path: ByteString): string {
   return printable(path) || '/'
@@ -69,7 +71,8 @@ export function entryRefused(error: unknown, inode: Inode, path: ByteString): un
 /** A file could not be given a further name. */
 export function linkRefused(error: unknown, inode: Inode, path: ByteString): unknown {
   if (isErrno(error, 'EMLINK', 'EPERM', 'ENOTSUP')) {
-    return unrepresentable(path, 'kind', 'hard link', 'the filesystem gives this file no further name', error)
+    const why = `the filesystem gives this file no further name; ${ELSEWHERE}`
+    return unrepresentable(path, 'kind', 'hard link', why, error)
   }
   return entryRefused(error, inode, path)
 }
@@ -173,9 +176,11 @@ export function refuseOutOfRange(inode: Device, path: ByteString): void {
   throw unrepresentable(path, 'device', numbersOf(inode), 'Linux has 12 bits of major and 20 of minor')
 }
 
-export function timeRefused(inode: Inode, path: ByteString, found: string): SystemError {
+/** @param found what the filesystem makes of the time; null for one that nothing can hold */
+export function timeRefused(inode: Inode, path: ByteString, found: string | null): SystemError {
   const wanted = `${inode.mtimeSeconds}.${String(inode.mtimeNanoseconds).padStart(9, '0')}`
-  return unrepresentable(path, 'mtime', wanted, `the filesystem makes ${found} of it`)
+  const why = found === null ? 'times have 64 bits' : `the filesystem makes ${found} of it; ${ELSEWHERE}`
+  return unrepresentable(path, 'mtime', wanted, why)
 }
 
 /**

@@ -17,6 +17,17 @@ export function treeBytes(tree: Tree): number {
   return bytes
 }
 
+/** How many names a tree has, its top among them: as many entries are made where it is written out. */
+export function treeEntries(tree: Tree): number {
+  let entries = 1
+  const todo: Directory[] = [tree.root]
+  for (let next = todo.pop(); next !== undefined; next = todo.pop()) {
+    entries += next.children.size
+    for (const inode of next.children.values()) if (inode.kind === 'directory') todo.push(inode)
+  }
+  return entries
+}
+
 /** An upper bound for the blocks of 4096 bytes that a tree takes on a filesystem, in bytes; inode tables not counted. */
 export function treeRoomBytes(tree: Tree): number {
   let blocks = 0

@@ -298,8 +298,7 @@ export class EntryWriter {
 
   #setTimes(made: Made, inode: Inode, path: ByteString): void {
     const { mtimeSeconds, mtimeNanoseconds } = inode
-    if (BigInt.asIntN(64, mtimeSeconds) !== mtimeSeconds)
-      throw timeRefused(inode, path, 'no number of 64 bits')
+    if (BigInt.asIntN(64, mtimeSeconds) !== mtimeSeconds) throw timeRefused(inode, path, null)
     if (typeof made === 'number') setTimes(made, mtimeSeconds, mtimeNanoseconds)
     else setTimesAt(made.directory, made.name, mtimeSeconds, mtimeNanoseconds)
     const isCommon = mtimeSeconds > 0n && mtimeSeconds < LATEST_COMMON_TIME

@@ -215,10 +215,17 @@ describe('documents', () => {
     expect(failure(() => parseManifest(broken)).code).toBe('manifest-invalid')
   })
 
-  it.each(['[]', '"x"', '1', 'null', 'true'])('are objects, not %s', (text) => {
+  it.each([
+    ['[]', 'a list'],
+    ['"x"', '"x"'],
+    ['1', '1'],
+    ['null', 'null'],
+    ['true', 'true'],
+  ])('are objects, not %s', (text, found) => {
     expect(failure(() => parseManifest(bytes(text)))).toMatchObject({
       code: 'manifest-invalid',
-      facts: { field: '$' },
+      message: `Cannot read the manifest: $ is ${found}, not an object`,
+      facts: { field: '$', found },
     })
   })
 

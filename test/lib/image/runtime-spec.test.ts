@@ -64,10 +64,28 @@ describe('the process', () => {
   it.each([
     ['/srv/app', '/srv/app'],
     ['srv', '/srv'],
-    ['/not/../cleaned', '/not/../cleaned'],
+    ['/a/../b', '/b'],
+    ['/..', '/'],
+    ['../../b', '/b'],
+    ['/./x', '/x'],
+    ['/x/.', '/x'],
+    ['//x//y/', '/x/y'],
+    [`/${'n'.repeat(255)}`, `/${'n'.repeat(255)}`],
   ])('starts in %s as %s', (workingDir, cwd) => {
     expect(convert({ workingDir }).process.cwd).toBe(cwd)
     expect(convert().process.cwd).toBe('/')
+  })
+
+  it.each([
+    ['a name of 256 bytes', `/${'n'.repeat(256)}`],
+    ['a path of 4100 bytes', '/long'.repeat(820)],
+  ])('cannot start in %s', (_name, workingDir) => {
+    expect(() => convert({ workingDir })).toThrow(
+      expect.objectContaining({
+        code: 'config-invalid',
+        facts: expect.objectContaining({ field: '$.config.WorkingDir' }),
+      }),
+    )
   })
 
   it('runs as the resolved user', () => {

@@ -16,23 +16,38 @@ describe('the volumes of an image', () => {
   })
 
   it('are one when two texts name one place', () => {
-    expect(plan('/data/', '//data', 'data', '/./data')).toEqual([
-      { destination: '/data', directory: 'volumes/0' },
-    ])
+    expect(plan('/data/', '//data', 'data', '/./data', '/a/../data', '/../data', 'x/y/../../data/.')).toEqual(
+      [{ destination: '/data', directory: 'volumes/0' }],
+    )
   })
 
   it('are left out where every container has a filesystem of its own', () => {
-    expect(plan('/sys/fs/cgroup', '/proc', '/proc/x', '/dev/shm/a', '/devices', '/process')).toEqual([
+    expect(
+      plan('/sys/fs/cgroup', '/proc', '/proc/x', '/a/../proc/y', '/dev/shm/a', '/devices', '/process'),
+    ).toEqual([
       { destination: '/devices', directory: 'volumes/0' },
       { destination: '/process', directory: 'volumes/1' },
     ])
   })
 
-  it.each(['/', '', '.', '//', '/a/../..', '..', 'a/..', '/a\0b'])('cannot be at %j', (volume) => {
+  it.each(['/', '', '.', '//', '/a/../..', '..', '/.', 'a/..', '/a\0b'])('cannot be at %j', (volume) => {
     expect(() => plan(volume)).toThrow(
       expect.objectContaining({
         code: 'config-invalid',
         facts: { document: 'config', field: '$.config.Volumes', volume },
+      }),
+    )
+  })
+
+  it.each([
+    ['a name has at most 255 bytes', `/data/${'n'.repeat(256)}`],
+    ['a name has at most 255 bytes', `/${'é'.repeat(128)}`],
+    ['a path has at most 4095 bytes', '/long'.repeat(820)],
+  ])('cannot be where no file can be: %s', (cause, volume) => {
+    expect(() => plan(volume)).toThrow(
+      expect.objectContaining({
+        code: 'config-invalid',
+        facts: expect.objectContaining({ field: '$.config.Volumes', cause }),
       }),
     )
   })

@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type GrootEvent, type GrootStore, openStore } from '../../../lib/index.js'
+import { type CreateRequest, type GrootEvent, type GrootStore, openStore } from '../../../lib/index.js'
 import { layer } from '../../../lib/testkit/layer.js'
 import { treeLines } from '../../../lib/testkit/tree-lines.js'
 import { onFilesystemOf } from '../../support/btrfs.js'
@@ -93,6 +93,36 @@ describe.each(DRIVERS)('with the driver %s', (driver) => {
       expect(JSON.parse(readFileSync(`${bundle}/config.json`, 'utf8')).root.readonly).toBe(true)
     })
 
+    it.each([
+      ['/..', '/'],
+      ['/a/../b', '/b'],
+      ['/./x', '/x'],
+      ['/x/.', '/x'],
+    ])('starts in %s, whether the root can be written or not', async (WorkingDir, cwd) => {
+      const image = place.image([sampleLayer()], { WorkingDir })
+      for (const readOnly of [false, true]) {
+        const { bundle, rootfs } = await store.create(place.request({ image, readOnly, id: `${readOnly}` }))
+        expect(JSON.parse(readFileSync(`${bundle}/config.json`, 'utf8')).process.cwd).toBe(cwd)
+        // Where a runtime could not make it.
+        if (readOnly && driver === 'overlay') expect(lstatSync(`${rootfs}${cwd}`).isDirectory()).toBe(true)
+        await store.delete(`${readOnly}`)
+      }
+    })
+
+    it('refuses an image that starts where no directory can be', async () => {
+      for (const [readOnly, name] of [
+        [false, `/${'n'.repeat(256)}`],
+        [true, '/long'.repeat(820)],
+      ] as const) {
+        const image = place.image([sampleLayer()], { WorkingDir: name })
+        await expect(store.create(place.request({ image, readOnly }))).rejects.toMatchObject({
+          code: 'config-invalid',
+          exitStatus: 17,
+        })
+      }
+      expect(place.contents()).toEqual(EMPTY)
+    })
+
     it('fills volumes with what the image has there', async () => {
       const image = place.image([sampleLayer().dir('data').file('data/seed', 'seed')], {
         Volumes: { '/data': {} },
@@ -102,6 +132,48 @@ describe.each(DRIVERS)('with the driver %s', (driver) => {
       const mount = config.mounts.find((each: { destination: string }) => each.destination === '/data')
       expect(mount).toMatchObject({ type: 'bind', source: 'volumes/0' })
       expect(readFileSync(`${bundle}/${mount.source}/seed`, 'utf8')).toBe('seed')
+    })
+
+    it('fills volumes with no more than an image may have, however often they name it', async () => {
+      const layers = [layer().dir('data').dir('data/below').file('data/below/file', Buffer.alloc(4000))]
+      const create = (id: string, volumes: string[], limits: CreateRequest['limits'] = {}) => {
+        const Volumes = Object.fromEntries(volumes.map((volume) => [volume, {}]))
+        return store.create(place.request({ id, image: place.image(layers, { Volumes }), limits }))
+      }
+      for (let i = 0; i < 5; i++) layers[0]!.symlink(`v${i}`, 'data')
+      const links = ['/v0', '/v1', '/v2', '/v3', '/v4']
+      const nested = ['/data', '/data/below']
+      const refused = (volume: string, facts: object) => ({
+        code: 'limit-exceeded',
+        exitStatus: 17,
+        facts: { document: 'config', field: '$.config.Volumes', volume, ...facts },
+      })
+      await expect(create('b1', links, { maxTotalBytes: 9000 })).rejects.toMatchObject(
+        refused('/v2', { bytes: 12_000, limit: 9000 }),
+      )
+      await expect(create('b1', nested, { maxTotalBytes: 7999 })).rejects.toMatchObject(
+        refused('/data/below', { bytes: 8000, limit: 7999 }),
+      )
+      await expect(create('b1', links, { maxEntries: 14 })).rejects.toMatchObject(
+        refused('/v4', { entries: 15, limit: 14 }),
+      )
+      expect(place.contents()).toEqual(EMPTY)
+      await create('b1', links, { maxTotalBytes: 20_000, maxEntries: 15 })
+      await create('b2', nested, { maxTotalBytes: 8000 })
+    })
+
+    it('keeps large attributes of volumes out of the record of its base', async () => {
+      const xattrs = { 'user.large': Buffer.alloc(3000, 1) }
+      const image = place.image([layer().dir('plain').dir('large', { xattrs })], {
+        Volumes: { '/large': {}, '/plain': {} },
+      })
+      const { bundle } = await store.create(place.request({ image }))
+      const [record = ''] = readdirSync(`${place.store}/bases`)
+      const { volumes } = JSON.parse(readFileSync(`${place.store}/bases/${record}`, 'utf8'))
+      expect(Object.keys(volumes)).toEqual(['/plain'])
+      const again = await store.create(place.request({ image, id: 'b2' }))
+      for (const path of [bundle, again.bundle])
+        expect(treeLines(`${path}/volumes/0`)[0]).toContain('user.large')
     })
 
     it('refuses an id that is taken, and leaves its bundle alone', async () => {

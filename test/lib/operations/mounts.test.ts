@@ -89,6 +89,16 @@ describe.skipIf(!AS_ROOT)('a rootfs that is mounted (needs root)', () => {
     expect(statSync(`${rootfs}/etc`).mode & 0o7777).toBe(0o755)
   })
 
+  it('without upper directory may have a working directory that can be named within it only', async () => {
+    const WorkingDir = '/n'.repeat(2047)
+    const image = place.image([layer().dir('proc').dir('sys').dir('dev').dir(WorkingDir.slice(1))], {
+      WorkingDir,
+    })
+    const { bundle } = await store.create(place.request({ image, readOnly: true }))
+    expect(JSON.parse(readFileSync(`${bundle}/config.json`, 'utf8')).process.cwd).toBe(WorkingDir)
+    expect(readdirSync(bundle).sort()).toEqual(['config.json', 'image.json', 'rootfs'])
+  })
+
   it('is left to the runtime when asked, with mounts in config.json', async () => {
     const made = await store.create(place.request({ withoutMount: true }))
     expect(isMountPoint(made.rootfs)).toBe(false)

@@ -1,6 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { chmodSync, mkdirSync, symlinkSync, truncateSync, unlinkSync } from 'node:fs'
+import { chmodSync, mkdirSync, rmSync, symlinkSync, truncateSync, unlinkSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { type ByteString, byteString } from '../../../lib/bytes.js'
 import type { VerityDigest } from '../../../lib/digest.js'
@@ -157,9 +157,20 @@ describe('materialise refuses what cannot be exact', () => {
           facts: { entry: 'f', value: 'xattr', wanted: 'user.a', errno: 'ENOSPC' },
         })
         bench.rootfs = `${mount}/b`
-        expect(await refused({ f: file('x', { mtimeSeconds: 2n ** 34n }) })).toMatchObject(
-          unrepresentable('f', 'mtime', '17179869184.000000001'),
-        )
+        const hint = expect.stringMatching(/; another filesystem may hold it, or the driver overlay/)
+        expect(await refused({ f: file('x', { mtimeSeconds: 2n ** 34n }) })).toMatchObject({
+          ...unrepresentable('f', 'mtime', '17179869184.000000001'),
+          message: hint,
+        })
+        bench.rootfs = `${mount}/links`
+        const linked = file('')
+        const names = Array.from({ length: 65_001 }, (_, i): [string, Inode] => [`f${i}`, linked])
+        expect(await refused(Object.fromEntries(names))).toMatchObject({
+          code: 'value-unrepresentable',
+          message: hint,
+          facts: { value: 'kind', wanted: 'hard link', errno: 'EMLINK' },
+        })
+        rmSync(bench.rootfs, { recursive: true })
         bench.rootfs = `${mount}/c`
         expect(await refused({ f: file(randomBytes(20 * 1024 * 1024)) })).toMatchObject({
           kind: 'system',
