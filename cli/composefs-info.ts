@@ -2,8 +2,14 @@
  * groot composefs info, ls, dump, objects, missing-objects and measure: show what images are and hold, in the forms that
  * composefs-info has.
  */
-import { type ComposefsInput, type ImageInfo, type ListedEntry, UsageError } from '../lib/index.js'
-import { counted, humanBytes, jsonLine, visible } from './text.js'
+import {
+  type ComposefsInput,
+  type ImageInfo,
+  type ImageListing,
+  type ListedEntry,
+  UsageError,
+} from '../lib/index.js'
+import { counted, humanBytes, inPieces, jsonLine, visible } from './text.js'
 import { answer, type Verb, type VerbContext } from './verb.js'
 
 export const info: Verb = async (context) => {
@@ -19,15 +25,14 @@ export const info: Verb = async (context) => {
 
 export const ls: Verb = async (context) => {
   const listings = await context.library.composefs.list(imagesOf(context))
-  if (context.options.json) return answer(`${jsonLine(listings)}\n`)
-  return answer(linesOf(listings.flatMap(({ entries }) => entries)))
+  if (context.options.json) return answer(inPieces(jsonOf(listings, ({ entries }) => entries())))
+  return answer(inPieces(linesOf(listings)))
 }
 
 export const dump: Verb = async (context) => {
   const dumps = await context.library.composefs.dump(imagesOf(context))
   if (!context.options.json) return answer(joined(dumps.map((each) => each.text())))
-  const documents = dumps.map(({ image, text }) => ({ image, entries: [...fieldsOf(text())] }))
-  return answer(`${jsonLine(documents)}\n`)
+  return answer(inPieces(jsonOf(dumps, ({ text }) => fieldsOf(text()))))
 }
 
 export const objects: Verb = async (context) => {
@@ -66,21 +71,41 @@ function inputs({ operands, stdin }: VerbContext): ComposefsInput[] {
 }
 
 function listAnswer({ options }: VerbContext, list: readonly string[]) {
-  return answer(options.json ? `${jsonLine(list)}\n` : list.map((each) => `${each}\n`).join(''))
+  if (options.json) return answer(inPieces(jsonArray(list, '\n')))
+  return answer(inPieces(list.map((each) => `${each}\n`)))
 }
 
-function* linesOf(entries: Iterable<ListedEntry>): Generator<string, void, undefined> {
-  const PIECE_LINES = 1000
-  let lines: string[] = []
-  for (const { path, kind, target, object, linkTo } of entries) {
-    const isDirectory = kind === 'directory' && linkTo === null
-    const after = target !== null ? `\t-> ${target}` : object !== null ? `\t@ ${object}` : ''
-    lines.push(`${path}${isDirectory ? '/\t' : after}\n`)
-    if (lines.length < PIECE_LINES) continue
-    yield lines.join('')
-    lines = []
+function* linesOf(listings: readonly ImageListing[]): Generator<string, void, undefined> {
+  for (const { entries } of listings) for (const entry of entries()) yield lineOf(entry)
+}
+
+function lineOf({ path, kind, target, object, linkTo }: ListedEntry): string {
+  const isDirectory = kind === 'directory' && linkTo === null
+  const after = target !== null ? `\t-> ${target}` : object !== null ? `\t@ ${object}` : ''
+  return `${path}${isDirectory ? '/\t' : after}\n`
+}
+
+/** Images and their entries as one line of JSON, bit by bit: one text could be longer than texts can be. */
+function* jsonOf<T extends { readonly image: string | null }>(
+  images: readonly T[],
+  entriesOf: (image: T) => Iterable<unknown>,
+): Generator<string, void, undefined> {
+  let before = '['
+  for (const each of images) {
+    yield `${before}{"image":${jsonLine(each.image)},"entries":`
+    yield* jsonArray(entriesOf(each), '}')
+    before = ','
   }
-  yield lines.join('')
+  yield images.length === 0 ? '[]\n' : ']\n'
+}
+
+function* jsonArray(values: Iterable<unknown>, after: string): Generator<string, void, undefined> {
+  let before = '['
+  for (const value of values) {
+    yield `${before}${jsonLine(value)}`
+    before = ','
+  }
+  yield `${before === '[' ? '[' : ''}]${after}`
 }
 
 function* joined(texts: readonly Iterable<string>[]): Generator<string, void, undefined> {

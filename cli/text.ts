@@ -23,6 +23,20 @@ export function jsonLine(value: unknown): string {
   return JSON.stringify(value).replace(UNSAFE, jsonEscape)
 }
 
+const PIECE_CHARS = 64 * 1024
+
+/** Short texts put together, so that they are written in pieces of some length. */
+export function* inPieces(texts: Iterable<string>): Generator<string, void, undefined> {
+  let piece = ''
+  for (const text of texts) {
+    piece += text
+    if (piece.length < PIECE_CHARS) continue
+    yield piece
+    piece = ''
+  }
+  yield piece
+}
+
 function jsonEscape(char: string): string {
   return `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
 }

@@ -63,7 +63,6 @@ export const ERROR_CODES = {
     'check-failed',
   ],
   image: [
-    'reference-missing',
     'archive-invalid',
     'layout-invalid',
     'manifest-invalid',

@@ -16,7 +16,24 @@ import type {
   OpenStoreOptions,
   StoreInfo,
 } from './operations/api.js'
+import { atBorder } from './operations/border.js'
+import { BorderStore } from './operations/border-store.js'
 import type { ComposefsTools } from './operations/composefs/api.js'
+import {
+  checkFields,
+  DELETE_STORE,
+  FILTER,
+  INFO,
+  INIT_STORE,
+  LOGIN,
+  LOGOUT,
+  MEASURE,
+  MISSING,
+  MOUNT,
+  MOUNT_STORE,
+  makeFields,
+  OPEN_STORE,
+} from './operations/request-fields.js'
 
 export { registryEnvironment } from './config/settings.js'
 export * from './errors.js'
@@ -34,8 +51,12 @@ export { BUNDLE_ID } from './store/bundle-id.js'
  * @throws {StoreError} `store-missing`, `store-invalid`, `store-version`, `store-feature`, `store-unsafe`, `store-driver`
  */
 export async function openStore(options: OpenStoreOptions): Promise<GrootStore> {
-  if (options.thread === 'caller') return (await import('./operations/open-store.js')).openStoreHere(options)
-  return (await import('./engine/client.js')).openStoreOnEngine(options)
+  checkFields(OPEN_STORE, options)
+  const open =
+    options.thread === 'caller'
+      ? (await import('./operations/open-store.js')).openStoreHere
+      : (await import('./engine/client.js')).openStoreOnEngine
+  return new BorderStore(await open(options))
 }
 
 /**
@@ -45,6 +66,7 @@ export async function openStore(options: OpenStoreOptions): Promise<GrootStore> 
  * @throws {UnsupportedError} `driver-unknown`, `driver-unusable`, `lock-unsupported`
  */
 export async function initStore(options: InitStoreOptions): Promise<StoreInfo> {
+  checkFields(INIT_STORE, options)
   return (await import('./operations/init-store.js')).initStore(options)
 }
 
@@ -54,6 +76,7 @@ export async function initStore(options: InitStoreOptions): Promise<StoreInfo> {
  * @throws {StoreError} `store-invalid` when the file is missing, `store-unsafe`
  */
 export async function mountStore(options: MountStoreOptions): Promise<MountStoreResult> {
+  checkFields(MOUNT_STORE, options)
   return (await import('./operations/mount-store.js')).mountStore(options)
 }
 
@@ -63,6 +86,7 @@ export async function mountStore(options: MountStoreOptions): Promise<MountStore
  * @throws {StoreError} `store-not-empty` when there are bundles and `force` is not given
  */
 export async function deleteStore(options: DeleteStoreOptions): Promise<void> {
+  checkFields(DELETE_STORE, options)
   return (await import('./operations/delete-store.js')).deleteStore(options)
 }
 
@@ -75,7 +99,7 @@ export async function deleteStore(options: DeleteStoreOptions): Promise<void> {
  * @throws {RegistryError}
  */
 export async function login(request: LoginRequest): Promise<LoginResult> {
-  return (await import('./operations/login.js')).login(request)
+  return atBorder(LOGIN, request, async () => (await import('./operations/login.js')).login(request))
 }
 
 /**
@@ -85,18 +109,41 @@ export async function login(request: LoginRequest): Promise<LoginResult> {
  * @throws {AuthError} `credential-helper-failed`
  */
 export async function logout(request: LogoutRequest): Promise<LogoutResult> {
-  return (await import('./operations/login.js')).logout(request)
+  return atBorder(LOGOUT, request, async () => (await import('./operations/login.js')).logout(request))
 }
 
 /** Composefs images without a store: what mkcomposefs, composefs-info and mount.composefs do. See docs/composefs.md. */
 export const composefs: ComposefsTools = {
-  make: async (request) => (await import('./operations/composefs/make.js')).makeImage(request),
-  info: async (request) => (await import('./operations/composefs/info.js')).infoOfImages(request),
-  list: async (request) => (await import('./operations/composefs/list.js')).listImages(request),
-  dump: async (request) => (await import('./operations/composefs/dump.js')).dumpImages(request),
-  objects: async (request) => (await import('./operations/composefs/objects.js')).objectsOfImages(request),
-  missingObjects: async (request) =>
-    (await import('./operations/composefs/objects.js')).missingObjects(request),
-  measure: async (request) => (await import('./operations/composefs/measure.js')).measureFiles(request),
-  mount: async (request) => (await import('./operations/composefs/mount.js')).mountImage(request),
+  make: (request) =>
+    atBorder(makeFields(request), request, async () =>
+      (await import('./operations/composefs/make.js')).makeImage(request),
+    ),
+  info: (request) =>
+    atBorder(INFO, request, async () =>
+      (await import('./operations/composefs/info.js')).infoOfImages(request),
+    ),
+  list: (request) =>
+    atBorder(FILTER, request, async () =>
+      (await import('./operations/composefs/list.js')).listImages(request),
+    ),
+  dump: (request) =>
+    atBorder(FILTER, request, async () =>
+      (await import('./operations/composefs/dump.js')).dumpImages(request),
+    ),
+  objects: (request) =>
+    atBorder(FILTER, request, async () =>
+      (await import('./operations/composefs/objects.js')).objectsOfImages(request),
+    ),
+  missingObjects: (request) =>
+    atBorder(MISSING, request, async () =>
+      (await import('./operations/composefs/objects.js')).missingObjects(request),
+    ),
+  measure: (request) =>
+    atBorder(MEASURE, request, async () =>
+      (await import('./operations/composefs/measure.js')).measureFiles(request),
+    ),
+  mount: (request) =>
+    atBorder(MOUNT, request, async () =>
+      (await import('./operations/composefs/mount.js')).mountImage(request),
+    ),
 }

@@ -10,6 +10,7 @@ import type { Sink } from './sink.js'
 const PIECE_BYTES = 256 * 1024 // more than the largest thing that is kept, an xattr of 64 KiB
 /** Up to here a loop beats a call of the runtime. */
 const SHORT_BYTES = 128
+const SHORT_CHARS = 24
 
 export class Arena {
   /** The current piece: zeros where nothing was written. */
@@ -51,6 +52,13 @@ export class Arena {
     const at = this.reserve(text.length)
     this.buffer.write(text, at, 'latin1')
     return this.positionOf(at)
+  }
+
+  /** Writes a byte string to a place in the current piece. */
+  write(text: ByteString, at: number): void {
+    const { buffer } = this
+    if (text.length > SHORT_CHARS) buffer.write(text, at, 'latin1')
+    else for (let i = 0; i < text.length; i++) buffer[at + i] = text.charCodeAt(i)
   }
 
   setUint32(position: number, value: number): void {

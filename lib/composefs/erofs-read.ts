@@ -1,8 +1,8 @@
 /**
  * A composefs image to nodes. Takes only what the writer writes: the nodes are written again, and the bytes must be the same.
  *
- * Pure, and safe on any bytes. Time follows the length of the image. Memory: at most 32 times its length, and a megabyte;
- * for images of real trees it is about three times.
+ * Pure, and safe on any bytes. Time follows the length of the image. Memory: at most 64 times its length, and a megabyte, which
+ * takes very many names of xattrs; for images of real trees it is about three times.
  */
 import { asBuffer } from '../bytes.js'
 import { ImageError } from '../errors.js'

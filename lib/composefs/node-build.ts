@@ -3,7 +3,7 @@
  */
 import type { ByteString } from '../bytes.js'
 import { MAX_XATTR_COST, XATTR_BASE_COST, xattrCost } from './check-node.js'
-import { ImageFault } from './faults.js'
+import { ImageFault, shown } from './faults.js'
 import { BLOCK_BYTES, type ComposefsHeader } from './format.js'
 import type { InodeReader } from './inode-read.js'
 import { type ComposefsEntry, type ComposefsNode, UNSEEN_SIZE } from './node.js'
@@ -165,7 +165,7 @@ export class NodeBuilder {
 
 function putXattr(xattrs: Xattrs, name: ByteString, value: ByteString, at: number): void {
   const unescaped = unescapeName(name)
-  if (unescaped === undefined) throw new ImageFault(at, `an xattr speaks to overlayfs: ${name}`)
+  if (unescaped === undefined) throw new ImageFault(at, `an xattr speaks to overlayfs: ${shown(name)}`)
   if (xattrs.has(unescaped)) throw new ImageFault(at, 'an inode has an xattr twice')
   xattrs.set(unescaped, value)
 }

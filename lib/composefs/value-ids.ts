@@ -14,9 +14,9 @@ const GROWTH = 4
 export class ValueIds {
   readonly #values: readonly ByteString[]
   /** For each place in a bucket the hash of its string, and its id + 1, or 0 from where it is empty. */
-  #places = new Int32Array(2 * 64)
+  #places = new Int32Array(2 * BUCKET)
   #count = 0
-  readonly #others = new Map<ByteString, number>()
+  #others: Map<ByteString, number> | null = null
 
   /** @param values by id; the owner puts new ones there */
   constructor(values: readonly ByteString[]) {
@@ -38,6 +38,7 @@ export class ValueIds {
       }
       if (places[at] === hash && this.#values[id] === value) return id
     }
+    this.#others ??= new Map()
     const known = this.#others.get(value)
     if (known !== undefined) return known
     this.#others.set(value, next)
@@ -48,7 +49,7 @@ export class ValueIds {
   /** Frees the memory; ids cannot be asked for any more. */
   close(): void {
     this.#places = new Int32Array(0)
-    this.#others.clear()
+    this.#others = null
   }
 
   #bucketOf(hash: number): number {
@@ -66,6 +67,7 @@ export class ValueIds {
     for (let from = 0; from < before.length; from += 2) {
       if (before[from + 1] !== 0) this.#move(before[from]!, before[from + 1]!)
     }
+    if (this.#others === null) return
     for (const [value, id] of this.#others) if (this.#move(hashOf(value), id + 1)) this.#others.delete(value)
   }
 

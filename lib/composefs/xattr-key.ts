@@ -30,23 +30,25 @@ export class XattrKey {
   readonly name: ByteString
   readonly form: ValueForm
   /** What entries of the name begin with, the length of the value left zero: header, suffix, the slash of a redirect. */
-  readonly head: Uint8Array
+  readonly head: ByteString
   /** Of the 32 bits of an inode's name filter. */
   readonly filterBit: number
   /** Which of the keys of a pool it is. */
   readonly number: number
-  /** Ids of the values that the pool has of it. */
-  readonly ids: ValueIds
+  /** How many values the pool has of it, and the id of the last. */
+  count = 0
+  last = -1
+  /** Ids of all its values, once they are more than a few: an image may have very many names. */
+  ids: ValueIds | null = null
 
-  constructor(name: ByteString, form: ValueForm, number: number, ids: ValueIds) {
+  constructor(name: ByteString, form: ValueForm, number: number) {
     const [prefix, index] = PREFIXES.find(([each]) => name.startsWith(each)) ?? ['', 0]
     const suffix = name.slice(prefix.length) as ByteString
     const slash = form === 'redirect' ? SLASH : ''
     this.name = name
     this.form = form
-    this.head = Buffer.from(`${String.fromCharCode(suffix.length, index, 0, 0)}${suffix}${slash}`, 'latin1')
+    this.head = `${String.fromCharCode(suffix.length, index, 0, 0)}${suffix}${slash}` as ByteString
     this.filterBit = xxh32(suffix, FILTER_SEED + index) & 31
     this.number = number
-    this.ids = ids
   }
 }

@@ -20,6 +20,9 @@ export const METACOPY_HEADER_BYTES = 4
 const UNSHARED = -1
 const REPEATED = -2
 
+/** Up to here values of a name are found by looking at each. */
+const FEW_VALUES = 8
+
 export class XattrPool {
   readonly #arena: Arena
   readonly #keys = new Map<ByteString, XattrKey>()
@@ -27,6 +30,8 @@ export class XattrPool {
   /** By id: key and value of a pair, its entry in the arena, and its place in the shared table. */
   #keyOf: Uint32Array
   readonly #valueOf: ByteString[] = []
+  /** The pair of the same key before it; less than 0 for the first. */
+  #beforeOf: Int32Array
   #positionOf: Float64Array
   #bytesOf: Uint32Array
   #placeOf: Float64Array
@@ -37,6 +42,7 @@ export class XattrPool {
   constructor(arena: Arena, expected: number) {
     this.#arena = arena
     this.#keyOf = new Uint32Array(expected)
+    this.#beforeOf = new Int32Array(expected)
     this.#positionOf = new Float64Array(expected)
     this.#bytesOf = new Uint32Array(expected)
     this.#placeOf = new Float64Array(expected)
@@ -46,7 +52,7 @@ export class XattrPool {
   key(name: ByteString, form: ValueForm = 'bytes'): XattrKey {
     let key = this.#keys.get(name)
     if (key === undefined) {
-      key = new XattrKey(name, form, this.#keyList.length, new ValueIds(this.#valueOf))
+      key = new XattrKey(name, form, this.#keyList.length)
       this.#keys.set(name, key)
       this.#keyList.push(key)
     }
@@ -56,7 +62,7 @@ export class XattrPool {
   /** Counts a use of a pair. */
   use(key: XattrKey, value: ByteString): XattrId {
     const next = this.#valueOf.length
-    const id = key.ids.idOf(value, next)
+    const id = this.#idOf(key, value, next)
     if (id < next) {
       this.#placeOf[id] = REPEATED
       return id
@@ -67,6 +73,9 @@ export class XattrPool {
     if (id === this.#keyOf.length) this.#grow()
     this.#valueOf.push(value)
     this.#keyOf[id] = key.number
+    this.#beforeOf[id] = key.last
+    key.last = id
+    key.count++
     this.#positionOf[id] = this.#arena.positionOf(at)
     this.#bytesOf[id] = bytes
     this.#placeOf[id] = UNSHARED
@@ -84,7 +93,7 @@ export class XattrPool {
 
   /** Ends the counting: gives what is used twice its place in the shared table, and says how long that is. */
   share(): number {
-    for (const { ids } of this.#keys.values()) ids.close()
+    for (const { ids } of this.#keyList) ids?.close()
     const shared: XattrId[] = []
     for (let id = 0; id < this.#valueOf.length; id++) if (this.#placeOf[id] === REPEATED) shared.push(id)
     shared.sort((a, b) => this.#compareShared(a, b))
@@ -123,12 +132,23 @@ export class XattrPool {
     return at + this.#bytesOf[id]!
   }
 
+  /** The id of a pair; `next` where it is not there yet. */
+  #idOf(key: XattrKey, value: ByteString, next: number): XattrId {
+    if (key.ids !== null) return key.ids.idOf(value, next)
+    for (let id = key.last; id >= 0; id = this.#beforeOf[id]!) if (this.#valueOf[id] === value) return id
+    if (key.count < FEW_VALUES) return next
+    key.ids = new ValueIds(this.#valueOf)
+    for (let id = key.last; id >= 0; id = this.#beforeOf[id]!) key.ids.idOf(this.#valueOf[id]!, id)
+    return key.ids.idOf(value, next)
+  }
+
   #keyAt(id: XattrId): XattrKey {
     return this.#keyList[this.#keyOf[id]!]!
   }
 
   #grow(): void {
     this.#keyOf = doubled(this.#keyOf)
+    this.#beforeOf = doubled(this.#beforeOf)
     this.#positionOf = doubled(this.#positionOf)
     this.#bytesOf = doubled(this.#bytesOf)
     this.#placeOf = doubled(this.#placeOf)
@@ -136,7 +156,7 @@ export class XattrPool {
 
   #writeEntry(at: number, { head, form }: XattrKey, value: ByteString): void {
     const { buffer, view } = this.#arena
-    buffer.set(head, at)
+    this.#arena.write(head, at)
     view.setUint16(at + 2, valueBytes(form, value) + (form === 'redirect' ? 1 : 0), true)
     if (form !== 'metacopy') buffer.write(value, at + head.length, 'latin1')
     else if (value.length > 0) this.#writeMetacopy(value, at + head.length)

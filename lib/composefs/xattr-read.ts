@@ -27,7 +27,7 @@ export class XattrReader {
   readonly #shared = new Map<number, Entry>()
   /** How much of the image they can take, as they stand apart. */
   #room: number
-  /** Names by prefix and what stands in the image, so that each is in memory once. */
+  /** Names by prefix and what stands in the image, so that each is in memory once; those that come first, if there are many. */
   readonly #known = new Map<number, Map<string, ByteString>>()
   /** Where the first names stand: to compare with them is faster than to make strings, and most inodes have no others. */
   readonly #first: { readonly at: number; readonly length: number; readonly name: ByteString }[] = []
@@ -107,7 +107,7 @@ export class XattrReader {
     const prefix = xattrPrefix(index)
     if (prefix === undefined) throw new ImageFault(at, 'an xattr has a prefix that the writer does not use')
     const name = (prefix + suffix) as ByteString
-    names.set(suffix, name)
+    if (names.size < MAX_KNOWN_NAMES) names.set(suffix, name)
     if (this.#first.length < MAX_FIRST_NAMES) this.#first.push({ at, length, name })
     return name
   }
@@ -148,6 +148,7 @@ export class XattrReader {
 }
 
 const MAX_FIRST_NAMES = 4
+const MAX_KNOWN_NAMES = 4096 // many times what real trees have
 const SLASH = 0x2f
 const HEX_DIGITS = Buffer.from('0123456789abcdef')
 /** By length of the value. */

@@ -2,7 +2,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { readMountOptions } from '../../cli/composefs-mount.js'
+import { writeComposefs } from '../../lib/composefs/erofs-write.js'
 import { composefs } from '../../lib/index.js'
+import { directory as deepDirectory } from '../lib/composefs/random-nodes.js'
 import { useScratch } from '../lib/linux/scratch.js'
 import { result } from './fake-library.js'
 
@@ -233,6 +235,33 @@ describe('composefs info, ls, dump, objects and measure', () => {
     expect(JSON.parse(stdout)).toEqual([
       { image, entries: [{ path: '/p', kind: 'file', target: null, object: 'aa/b', linkTo: null }] },
     ])
+  })
+
+  it.each([['ls'], ['ls', '--json'], ['dump', '--json']])(
+    '%s %s writes long answers in pieces',
+    async (...line) => {
+      let deep = deepDirectory({})
+      for (let i = 0; i < 300; i++) deep = deepDirectory({ ['n'.repeat(255)]: deep })
+      writeFileSync(image, Buffer.concat([...writeComposefs(deep)]))
+      const pieces: string[] = []
+      const writeAnswer = async (piece: unknown) => void pieces.push(String(piece))
+      expect((await run([...line, image], { writeAnswer })).status).toBe(0)
+      expect(pieces.join('').length).toBeGreaterThan(10 ** 7)
+      expect(Math.max(...pieces.map(({ length }) => length))).toBeLessThan(300_000)
+      if (line.includes('--json')) expect(JSON.parse(pieces.join(''))).toMatchObject([{ image }])
+    },
+  )
+
+  it('answer in JSON for no entries and several images', async () => {
+    const { stdout } = await run(['ls', '--json', '--filter=none', image, '-'], {
+      input: [readFileSync(image)],
+    })
+    expect(stdout).toBe(
+      `${JSON.stringify([
+        { image, entries: [] },
+        { image: null, entries: [] },
+      ])}\n`,
+    )
   })
 
   it('print dumps', async () => {

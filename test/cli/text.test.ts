@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { nearest } from '../../cli/suggest.js'
-import { counted, humanBytes, jsonLine, quoted, visible } from '../../cli/text.js'
+import { counted, humanBytes, inPieces, jsonLine, quoted, visible } from '../../cli/text.js'
 
 // Everything that moves a cursor, ends a line or turns the direction of writing.
 const DANGEROUS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]/u
@@ -78,5 +78,16 @@ describe('the nearest word', () => {
 
   it.each(['', 'x', 'destroy', 'zzzz', 'c'.repeat(100_000)])('to %s is none', (typed) => {
     expect(nearest(typed, words)).toBeNull()
+  })
+})
+
+describe('a long answer', () => {
+  it('comes in pieces that are cut by their length, whatever the length of its lines', () => {
+    const lines = Array.from({ length: 900 }, (_, i) => `${'x'.repeat(i * 10)}\n`)
+    const pieces = [...inPieces(lines)]
+    expect(pieces.join('')).toBe(lines.join(''))
+    expect(Math.max(...pieces.map(({ length }) => length))).toBeLessThan(80_000)
+    expect(pieces.length).toBeLessThan(70)
+    expect([...inPieces([])]).toEqual([''])
   })
 })

@@ -123,7 +123,8 @@ export interface ListedEntry {
 
 export interface ImageListing {
   readonly image: string | null
-  readonly entries: readonly ListedEntry[]
+  /** Made while they are taken: all paths together may be far longer than the image. */
+  entries(): Iterable<ListedEntry>
 }
 
 export interface ImageDump {

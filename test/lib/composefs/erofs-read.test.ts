@@ -128,6 +128,17 @@ describe('hostile images', () => {
     expect(process.memoryUsage().rss - before).toBeLessThan(32 * image.length + 64 * 2 ** 20)
   })
 
+  it('with a name of an xattr that steers a terminal are refused by a message that does not', () => {
+    const image = imageOf(
+      directory({ a: node({ xattrs: new Map([[byteString('trusted.overlaz.\x1b\n'), byteString('')]]) }) }),
+    )
+    image.write('overlay.', image.indexOf('overlaz.'), 'latin1')
+    const cause = 'an xattr speaks to overlayfs: trusted.overlay.\\x1b\\x0a'
+    expect(() => readComposefs(image)).toThrow(
+      expect.objectContaining({ code: 'composefs-invalid', facts: expect.objectContaining({ cause }) }),
+    )
+  })
+
   it('that are made to be slow take no longer than others of their length', () => {
     // Digests that begin alike, so that whatever sorts them by their beginning has them all in one place.
     const digits = (i: number) => i.toString(16).padStart(64, 'a')

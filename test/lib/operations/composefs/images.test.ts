@@ -2,8 +2,10 @@ import { execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, it } from 'vitest'
+import { writeComposefs } from '../../../../lib/composefs/erofs-write.js'
 import { verityDigest } from '../../../../lib/composefs/verity.js'
-import { composefs } from '../../../../lib/index.js'
+import { composefs, type ListedEntry } from '../../../../lib/index.js'
+import { directory, node } from '../../composefs/random-nodes.js'
 import { rejectionOf, useScratch } from '../../linux/scratch.js'
 
 const scratch = useScratch()
@@ -55,7 +57,7 @@ describe('the list of an image', () => {
       linkTo: null,
       ...more,
     })
-    expect(listing).toEqual({
+    expect({ ...listing, entries: [...listing!.entries()] }).toEqual({
       image: path,
       entries: [
         // A blank stays a blank, and what was written as a backslash and x20 stays that.
@@ -75,13 +77,35 @@ describe('the list of an image', () => {
 
   it('has only what the filter names', async () => {
     const [listing] = await composefs.list({ images: [path], filter: ['null', 'hosts', 'nosuch'] })
-    expect(listing?.entries.map((entry) => [entry.path, entry.object])).toEqual([
+    expect([...listing!.entries()].map((entry) => [entry.path, entry.object])).toEqual([
       ['/hosts', `aa/${'a'.repeat(62)}`],
       ['/null', null],
     ])
     expect(await rejectionOf(composefs.list({ images: [path], filter: ['a/b'] }))).toMatchObject({
       code: 'option-invalid',
       facts: { option: 'filter', value: 'a/b' },
+    })
+  })
+})
+
+describe('the list of an image of deep directories', () => {
+  it('is made while it is taken, with the paths of further names', async () => {
+    const name = 'n'.repeat(255)
+    const file = node({ nlink: 2 })
+    let deep = directory({ a: file, b: { kind: 'link', target: file } })
+    for (let i = 0; i < 600; i++) deep = directory({ [name]: deep })
+    writeFileSync(at('deep'), Buffer.concat([...writeComposefs(deep)]))
+    const [listing] = await composefs.list({ images: [at('deep')] })
+    let last: ListedEntry | undefined
+    let chars = 0
+    for (const entry of listing!.entries()) {
+      last = entry
+      chars += entry.path.length
+    }
+    expect(chars).toBeGreaterThan(100 * readFileSync(at('deep')).length)
+    expect(last).toMatchObject({
+      path: expect.stringMatching(/n\/b$/),
+      linkTo: expect.stringMatching(/n\/a$/),
     })
   })
 })

@@ -1,0 +1,33 @@
+/**
+ * The border of the library: what each call is given is looked at here, for callers whose language has no types, and an abort
+ * is told by the reason that the caller gave for it.
+ */
+import { AbortedError, isGrootError } from '../errors.js'
+import { checkFields, type Fields } from './request-fields.js'
+
+/**
+ * Carries out a call.
+ *
+ * @throws {UsageError} `option-invalid` when a field of the request is of a wrong type
+ * @throws {AbortedError} when the signal of the request has fired; its cause is the reason of the signal
+ */
+export async function atBorder<T extends object, R>(
+  fields: Fields<T>,
+  request: T,
+  work: () => Promise<R>,
+): Promise<R> {
+  checkFields(fields, request)
+  try {
+    return await work()
+  } catch (error) {
+    throw ofSignal(error, (request as { readonly signal?: AbortSignal }).signal)
+  }
+}
+
+/** On the way here, a reason becomes the cause of a cause, or its text when it comes from another thread. */
+function ofSignal(error: unknown, signal: AbortSignal | undefined): unknown {
+  if (!signal?.aborted || !isGrootError(error) || error === signal.reason) return error
+  const { reason } = signal
+  if (error.kind !== 'aborted' && error.cause !== reason) return error
+  return new AbortedError(undefined, { facts: error.facts, cause: reason })
+}

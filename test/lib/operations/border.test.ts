@@ -1,0 +1,98 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import {
+  composefs,
+  deleteStore,
+  initStore,
+  login,
+  logout,
+  mountStore,
+  openStore,
+} from '../../../lib/index.js'
+import { layer } from '../../../lib/testkit/layer.js'
+import { rejectionOf } from '../linux/scratch.js'
+import { Place } from './testing.js'
+
+let place: Place
+beforeEach(() => {
+  place = new Place()
+})
+afterEach(() => place.remove())
+
+/** What a caller without types may give. */
+const wrong = (value: unknown) => value as never
+
+describe('a field of a wrong type', () => {
+  it.each<[string, string, () => Promise<unknown>]>([
+    ['openStore', 'request', () => openStore(wrong(null))],
+    ['openStore', 'path', () => openStore(wrong({}))],
+    ['openStore', 'make', () => openStore({ path: '/s', make: wrong('no') })],
+    ['initStore', 'storeSizeBytes', () => initStore({ path: '/s', storeSizeBytes: wrong('1G') })],
+    ['mountStore', 'path', () => mountStore({ path: wrong(1) })],
+    ['deleteStore', 'force', () => deleteStore({ path: '/s', force: wrong(1) })],
+    ['login', 'credentials', () => login({ host: 'h', credentials: wrong(undefined) })],
+    ['login', 'credentials.password', () => login({ host: 'h', credentials: wrong({ username: 'u' }) })],
+    ['logout', 'host', () => logout({ host: wrong(['h']) })],
+    ['composefs.make', 'directory', () => composefs.make({ directory: wrong(5) })],
+    ['composefs.make', 'strict', () => composefs.make({ dump: 'd', strict: wrong(1) })],
+    ['composefs.info', 'images', () => composefs.info({ images: wrong('image') })],
+    ['composefs.list', 'filter', () => composefs.list({ images: [], filter: wrong([1]) })],
+    ['composefs.measure', 'files', () => composefs.measure({ files: wrong([5]) })],
+    ['composefs.mount', 'objects', () => composefs.mount({ image: 'i', target: 't', objects: wrong('o') })],
+  ])('of %s is told as %s', async (_, option, call) => {
+    expect(await rejectionOf(call())).toMatchObject({ code: 'option-invalid', facts: { option } })
+  })
+
+  it.each(['engine', 'caller'] as const)('of a call of a store on thread %s is told', async (thread) => {
+    await using store = await openStore({ path: place.store, driver: 'vfs', thread })
+    const calls: [string, Promise<unknown>][] = [
+      ['request', store.create(wrong(undefined))],
+      ['image', store.create({ image: wrong(5), id: 'a' })],
+      ['id', store.create({ image: 'a', id: wrong(5) })],
+      ['insecureRegistries', store.create(place.request({ insecureRegistries: wrong('h') }))],
+      ['limits.maxEntries', store.create(place.request({ limits: { maxEntries: wrong('5') } }))],
+      ['onEvent', store.create(place.request({ onEvent: wrong('log') }))],
+      ['pull', store.pull({ image: 'a', pull: wrong(true) })],
+      ['signal', store.digest({ image: 'a', signal: wrong({ aborted: false }) })],
+      ['id', store.delete(wrong(5))],
+      ['lockTimeoutMs', store.stats('a', { lockTimeoutMs: wrong('5') })],
+      ['id', store.mount(wrong(undefined))],
+      ['id', store.unmount(wrong({}))],
+      ['diskLimitSizeBytes', store.limit('a', wrong({}))],
+      ['image', store.pin(wrong(5))],
+      ['image', store.unpin(wrong(null))],
+      ['images', store.removeImages({ images: wrong('a') })],
+      ['keep', store.clean({ keep: wrong('a') })],
+      ['repair', store.check({ repair: wrong('yes') })],
+    ]
+    for (const [option, call] of calls) {
+      expect(await rejectionOf(call)).toMatchObject({ code: 'option-invalid', facts: { option } })
+    }
+  })
+
+  it('is told with what it is and what is needed', async () => {
+    expect(await rejectionOf(openStore({ path: wrong(5) }))).toMatchObject({
+      message: 'Cannot use what is given as path: a string is needed, and it is of type number',
+      facts: { option: 'path', found: 'number', wanted: 'a string' },
+    })
+  })
+})
+
+describe('an abort', () => {
+  it.each(['engine', 'caller'] as const)(
+    'in the middle of work on thread %s has the reason of the signal',
+    async (thread) => {
+      await using store = await openStore({ path: place.store, driver: 'vfs', thread })
+      const big = layer()
+      for (let i = 0; i < 500; i++) big.file(`f${i}`, Buffer.alloc(30_000, `${i} `))
+      const controller = new AbortController()
+      const { signal } = controller
+      const reason = new DOMException('The operation was aborted due to timeout', 'TimeoutError')
+      const onEvent = () => controller.abort(reason)
+      const error = await rejectionOf(
+        store.create(place.request({ image: place.image([big]), signal, onEvent })),
+      )
+      expect(error).toMatchObject({ code: 'aborted' })
+      expect(error.cause).toBe(reason)
+    },
+  )
+})
