@@ -119,7 +119,12 @@ export const DIGEST: Fields<DigestRequest> = {
   insecureRegistries: TEXTS,
   credentials: CREDENTIALS,
   registry: REGISTRY,
-  limits: objectOf({ maxFileBytes: NUMBER, maxTotalBytes: NUMBER, maxEntries: NUMBER }),
+  limits: objectOf({
+    maxFileBytes: NUMBER,
+    maxTotalBytes: NUMBER,
+    maxEntries: NUMBER,
+    maxMetadataBytes: NUMBER,
+  }),
   noSync: FLAG,
   pull: TEXT,
 }
