@@ -3,10 +3,10 @@
  * `groot-driver-NAME`, looked for beside groot and beside the program that runs it.
  */
 import { mkdirSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { isErrno, isGrootError, UnsupportedError, UsageError } from '../errors.js'
 import type { Driver, DriverModule, DriverRoom, ProbePlace } from './contract.js'
+import { entryOfPackage, findPackage } from './find-package.js'
 import { pathsOfProgram, programFile } from './program.js'
 
 const NAME = /^[a-z0-9][a-z0-9-]{0,63}$/
@@ -71,14 +71,10 @@ async function importPackage(name: string, program: string | null): Promise<unkn
   // Not the working directory: whoever may write to it could have root run what stands there.
   const places = [fileURLToPath(import.meta.url), ...(program === null ? [] : pathsOfProgram(program))]
   for (const place of places) {
-    let path: string
+    const directory = findPackage(packageName, place)
+    if (directory === null) continue
     try {
-      path = createRequire(place).resolve(packageName)
-    } catch {
-      continue
-    }
-    try {
-      return await import(pathToFileURL(path).href)
+      return await import(pathToFileURL(entryOfPackage(directory)).href)
     } catch (error) {
       throw invalid(name, error instanceof Error ? error.message : String(error), error)
     }

@@ -80,6 +80,49 @@ describe('a driver in the working directory', () => {
   })
 })
 
+describe('the entry of a driver', () => {
+  let file: string
+  beforeEach(() => {
+    file = `${directory('app')}/main.js`
+    writeFileSync(file, program())
+  })
+
+  it.each<[string, object]>([
+    ['a file', { exports: './index.js' }],
+    ['for import alone', { exports: { '.': { import: './index.js' } } }],
+    ['for import, without a path', { exports: { import: { node: './index.js' } } }],
+    [
+      'the first whose condition holds',
+      { exports: { '.': { require: './none.cjs', browser: './none.js', default: ['./index.js'] } } },
+    ],
+    ['main', { main: 'index' }],
+    ['index.js, when nothing is said', {}],
+  ])('is taken from package.json: %s', (_title, manifest) => {
+    installDriver('app/node_modules', manifest)
+    expect(outcome('/', [file])).toBe('driver-unusable')
+  })
+
+  it.each<[string, object]>([
+    ['for require alone', { exports: { require: './index.js' } }],
+    ['of other names', { exports: { './driver': './index.js' } }],
+    ['kept back', { exports: { '.': { import: null, default: './index.js' } } }],
+    ['of another package', { exports: '../groot-driver-found/index.js' }],
+    ['missing', { exports: './none.js' }],
+  ])('is refused when it is %s', (_title, manifest) => {
+    installDriver('app/node_modules', manifest)
+    expect(outcome('/', [file])).toBe('driver-invalid')
+  })
+
+  it('is not looked for where NODE_PATH or the home directory say', () => {
+    installDriver('.node_modules')
+    const { stderr } = spawnSync(process.execPath, [file], {
+      encoding: 'utf8',
+      env: { ...process.env, HOME: place, NODE_PATH: `${place}/.node_modules` },
+    })
+    expect(stderr.trim()).toBe('driver-unknown')
+  })
+})
+
 describe('a driver beside the program', () => {
   it.each(['caller', 'engine'] as const)('is used by the library, on the thread "%s"', (thread) => {
     installDriver('app/node_modules')
