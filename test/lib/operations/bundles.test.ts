@@ -199,6 +199,33 @@ describe.each(DRIVERS)('with the driver %s', (driver) => {
       expect(place.contents()).toEqual(EMPTY)
     })
 
+    it('counts what is no directory as no bundle, and leaves it', async () => {
+      mkdirSync(`${place.directory}/outside/rootfs`, { recursive: true })
+      symlinkSync(`${place.directory}/outside`, `${place.store}/bundles/link`)
+      writeFileSync(`${place.store}/bundles/notes.txt`, '')
+      for (const id of ['link', 'notes.txt']) {
+        expect(await store.delete(id)).toEqual({ id, existed: false })
+        await expect(store.create(place.request({ id }))).rejects.toMatchObject({
+          code: 'store-unsafe',
+          facts: { path: `${place.store}/bundles/${id}`, cause: 'it is not a directory' },
+        })
+      }
+      expect(place.contents()).toEqual({ ...EMPTY, bundles: ['link', 'notes.txt'] })
+      expect(readdirSync(`${place.directory}/outside`)).toEqual(['rootfs'])
+    })
+
+    it('removes what came into the place of a bundle', async () => {
+      const { bundle } = await store.create(place.request())
+      const record = readFileSync(`${place.store}/records/b1.json`)
+      await store.delete('b1')
+      writeFileSync(`${place.store}/records/b1.json`, record)
+      mkdirSync(`${place.directory}/outside/rootfs`, { recursive: true })
+      symlinkSync(`${place.directory}/outside`, bundle)
+      expect(await store.delete('b1')).toEqual({ id: 'b1', existed: true })
+      expect(place.contents()).toEqual(EMPTY)
+      expect(readdirSync(`${place.directory}/outside`)).toEqual(['rootfs'])
+    })
+
     it('never follows a link out of a bundle', async () => {
       const { rootfs } = await store.create(place.request())
       mkdirSync(`${place.directory}/outside`)
@@ -288,6 +315,25 @@ describe.each(DRIVERS)('with the driver %s', (driver) => {
       await store.create(place.request())
       flip(`${place.store}/layers/${readdirSync(`${place.store}/layers`)[0]}`)
       expect((await store.check()).problems).toMatchObject([{ what: 'layer', code: 'layer-damaged' }])
+    })
+
+    it('tells of what is no directory where one should be, and mends none', async () => {
+      await store.create(place.request())
+      mkdirSync(`${place.directory}/outside/rootfs`, { recursive: true })
+      symlinkSync(`${place.directory}/outside`, `${place.store}/bundles/link`)
+      writeFileSync(`${place.store}/bundles/notes.txt`, '')
+      const prefix = ['aa', 'bb'].find((name) => !existsSync(`${place.store}/objects/${name}`))!
+      writeFileSync(`${place.store}/objects/${prefix}`, '')
+      const { problems } = await store.check({ repair: true })
+      expect(problems.map(({ what, code, name, repaired }) => ({ what, code, name, repaired }))).toEqual([
+        { what: 'bundle', code: 'stray-file', name: 'link', repaired: false },
+        { what: 'bundle', code: 'stray-file', name: 'notes.txt', repaired: false },
+        { what: 'object', code: 'stray-file', name: prefix, repaired: false },
+      ])
+      expect(problems.map(({ remedy }) => remedy)).toEqual(
+        Array(3).fill('nothing is known that would mend it'),
+      )
+      expect(readdirSync(`${place.directory}/outside`)).toEqual(['rootfs'])
     })
 
     it('finds a missing object, an altered document, an altered image.json, a missing rootfs, an orphan and a stray file', async () => {

@@ -183,6 +183,20 @@ describe('deleting a store', () => {
     expect(readdirSync(place.store)).toEqual(['mine.txt'])
   })
 
+  it('passes over what was put where bundles and their records are', async () => {
+    const store = await open()
+    await store.create(place.request())
+    await store.close()
+    writeFileSync(`${place.store}/bundles/notes.txt`, '')
+    writeFileSync(`${place.store}/drivers/notes.txt`, '')
+    mkdirSync(`${place.store}/records/notes.json`)
+    mkdirSync(`${place.directory}/outside/rootfs`, { recursive: true })
+    symlinkSync(`${place.directory}/outside`, `${place.store}/bundles/link`)
+    await deleteStore({ path: place.store, force: true })
+    expect(existsSync(place.store)).toBe(false)
+    expect(readdirSync(`${place.directory}/outside`)).toEqual(['rootfs'])
+  })
+
   it('touches no directory that is not a store', async () => {
     mkdirSync(`${place.store}/objects`, { recursive: true })
     await deleteStore({ path: place.store, force: true })
