@@ -4,15 +4,17 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync, renameSync } from 'node:fs'
 import { isErrno, StoreError } from '../errors.js'
+import { namesIn } from '../linux/names.js'
 import { removeAbandonedTree } from '../linux/remove-tree.js'
 import { syncDirectoryLater } from '../linux/sync.js'
 import type { LockRequest } from '../locks/locks.js'
 import { type BundleId, parseBundleId } from '../store/bundle-id.js'
 import { hasDirectory } from '../store/bundles.js'
 import { checkWritable } from '../store/descriptor.js'
+import type { StoreLayout } from '../store/layout.js'
 import { statOf } from '../store/record-watch.js'
 import { removeIfThere } from '../store/records.js'
-import { removeTrashed } from '../store/trash.js'
+import { bundleOfTrashed, removeTrashed } from '../store/trash.js'
 import type { CallOptions, DeleteResult } from './api.js'
 import { lockRequest } from './call.js'
 import type { OpenedStore } from './opened-store.js'
@@ -28,12 +30,14 @@ export async function deleteBundle(
   return { id: bundleId, existed }
 }
 
+/** @returns whether there was a bundle, or one that an earlier delete did not finish with: busy, or killed */
 export async function removeBundle(store: OpenedStore, id: BundleId, request: LockRequest): Promise<boolean> {
   const { layout, locks } = store
   checkWritable(layout.descriptor, store.descriptor)
   if (!existsSync(layout.record(id)) && !hasDirectory(layout, id)) return false
   await using _lock = await locks.bundle(id, request)
   const trashed = trashRecord(store, id)
+  const unfinished = trashed === null && hasDirectory(layout, id) ? trashedRecords(layout, id) : []
   // What is removed must not be gone before the record is: it would come back without.
   if (trashed !== null && !store.isOrdered) await syncDirectoryLater(layout.records)
   if (trashed !== null && !hasDirectory(layout, id)) removeIfThere(layout.bundle(id))
@@ -43,7 +47,8 @@ export async function removeBundle(store: OpenedStore, id: BundleId, request: Lo
     // An unmount may have written the journal, and then there is nothing left to wait for.
     if (store.isOrdered) await syncDirectoryLater(layout.records)
   }
-  return trashed !== null
+  for (const record of unfinished) await removeTrashed(record)
+  return trashed !== null || unfinished.length > 0
 }
 
 /**
@@ -60,6 +65,13 @@ export async function removeLeavings({ layout, driver }: OpenedStore, id: Bundle
   }
   await driver.remove(id, `${directory}/rootfs`)
   if (existsSync(directory)) await removeAbandonedTree(directory)
+}
+
+/** Records of a bundle that earlier deletes took away and did not finish with. */
+function trashedRecords({ trash }: StoreLayout, id: BundleId): string[] {
+  return namesIn(trash)
+    .filter((name) => bundleOfTrashed(name) === id)
+    .map((name) => `${trash}/${name}`)
 }
 
 /** @returns where the record is now, or null when there was none */

@@ -193,7 +193,18 @@ describe.each(DRIVERS)('with the driver %s', (driver) => {
       expect(place.contents()).toEqual(EMPTY)
     })
 
-    it('finishes what a killed delete or create left', async () => {
+    it('that finishes an earlier one has deleted the bundle, and one that waited for it has not', async () => {
+      await store.create(place.request())
+      await store.delete('b1')
+      mkdirSync(`${place.store}/bundles/b1/rootfs`, { recursive: true })
+      writeFileSync(`${place.store}/trash/b1-0123456789ab.json`, '{}')
+      writeFileSync(`${place.store}/trash/other-0123456789ab.json`, '{}')
+      const answers = await Promise.all([store.delete('b1'), store.delete('b1')])
+      expect(answers.map(({ existed }) => existed).sort()).toEqual([false, true])
+      expect(place.contents()).toEqual({ ...EMPTY, trash: ['other-0123456789ab.json'] })
+    })
+
+    it('finishes what a killed create left', async () => {
       mkdirSync(`${place.store}/bundles/b1/rootfs`, { recursive: true })
       expect(await store.delete('b1')).toEqual({ id: 'b1', existed: false })
       expect(place.contents()).toEqual(EMPTY)
