@@ -2,7 +2,7 @@
  * Finding, checking and opening drivers. A built-in driver is a folder under drivers/; another is a package
  * `groot-driver-NAME`, looked for beside groot and beside the program that runs it.
  */
-import { mkdirSync } from 'node:fs'
+import { chmodSync, mkdirSync } from 'node:fs'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { isErrno, isGrootError, UnsupportedError, UsageError } from '../errors.js'
 import type { Driver, DriverModule, DriverRoom, ProbePlace } from './contract.js'
@@ -39,7 +39,9 @@ export async function loadDriver(name: string, program = programFile()): Promise
 /** Opens a driver's room in a store; makes its directory on first use. */
 export async function openDriver(module: DriverModule, room: DriverRoom, options: unknown): Promise<Driver> {
   try {
-    mkdirSync(room.directory, { mode: 0o711 })
+    mkdirSync(room.directory, { mode: 0o700 })
+    // Whatever the umask.
+    chmodSync(room.directory, 0o700)
   } catch (error) {
     if (!isErrno(error, 'EEXIST')) throw error
   }

@@ -46,15 +46,18 @@ describe('a store', () => {
     await Promise.all(stores.map((store) => store.close()))
   })
 
-  it('has directories that only its owner may list, whatever the umask', async () => {
-    const before = process.umask(0o077)
+  it.each([
+    ['0000', 0],
+    ['0777', 0o777],
+  ])('has directories that only its owner may list, with the umask %s', async (_shown, umask) => {
+    const before = process.umask(umask)
     try {
       await initStore({ path: place.store })
     } finally {
       process.umask(before)
     }
     const modes = Object.fromEntries(
-      ['', 'objects', 'bundles', 'records', 'layers', 'staging'].map((name) => [
+      ['', 'objects', 'bundles', 'records', 'layers', 'staging', `drivers/${DEFAULT_DRIVER}`].map((name) => [
         name,
         statSync(`${place.store}/${name}`).mode & 0o7777,
       ]),
@@ -66,6 +69,7 @@ describe('a store', () => {
       records: 0o700,
       layers: 0o700,
       staging: 0o700,
+      [`drivers/${DEFAULT_DRIVER}`]: 0o700,
     })
   })
 
