@@ -88,6 +88,18 @@ describe.each(DRIVERS)('with the driver %s', (driver) => {
       expect(existsSync(`${rootfs}/large`)).toBe(true)
     })
 
+    it('tells once of a base whose record is damaged', async () => {
+      const image = place.image()
+      await store.create(place.request({ image }))
+      const [record = ''] = readdirSync(`${place.store}/bases`)
+      writeFileSync(`${place.store}/bases/${record}`, '{')
+      const warnings: string[] = []
+      const onEvent = (event: GrootEvent) =>
+        void (event.kind === 'warning' && warnings.push(`${event.code} ${event.facts?.base}`))
+      await store.create(place.request({ image, id: 'b2', onEvent }))
+      expect(warnings).toEqual([`record-damaged ${record.replace('.json', '')}`])
+    })
+
     it('makes a read-only root when asked', async () => {
       const { bundle } = await store.create(place.request({ readOnly: true }))
       expect(JSON.parse(readFileSync(`${bundle}/config.json`, 'utf8')).root.readonly).toBe(true)
