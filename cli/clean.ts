@@ -119,5 +119,5 @@ function countsOf({ removed, objects }: CleanReport): string {
     return count === 0 ? [] : [counted(count, one, PLURALS[what])]
   })
   if (objects > 0) counts.push(counted(objects, 'object'))
-  return counts.length === 0 ? 'there was nothing' : counts.join(', ')
+  return counts.length === 0 ? 'nothing could go' : counts.join(', ')
 }

@@ -11,7 +11,7 @@ export const limit: Verb = async (context) => {
   const { options, operands } = context
   const id = checkId(operands[0] ?? '')
   // Read as the option of create is, whose value it replaces.
-  const diskLimitSizeBytes = Number(readValue('disk-limit-size-bytes', operands[1] ?? ''))
+  const diskLimitSizeBytes = Number(readValue('disk-limit-size-bytes', operands[1] ?? '', 'the limit'))
   const request = { ...callOptions(context), diskLimitSizeBytes }
   const result = await withExistingStore(context, (store) => store.limit(id, request))
   if (result === null) {

@@ -41,7 +41,8 @@ function reportJson({ images, freedBytes, objects, removed, skipped }: RemoveIma
 
 function reportLines(report: RemoveImagesReport): string[] {
   return [
-    ...report.images.flatMap(linesOf),
+    // An image for each platform may have had the same name.
+    ...new Set(report.images.flatMap(linesOf)),
     ...report.skipped.map(({ what, name, code, message }) =>
       visible(`skipped ${what} ${name}: ${code}: ${message}`),
     ),

@@ -11,12 +11,12 @@ import { quoted } from './text.js'
  *
  * @throws {UsageError} `option-invalid`
  */
-export function readValue(name: OptionName, text: string): string | number {
+export function readValue(name: OptionName, text: string, shown = `--${name}`): string | number {
   const spec = optionSpec(name)
-  if (text === '') throw invalid(name, text, `it needs ${spec.value}`)
+  if (text === '') throw invalid(name, text, `it needs ${spec.value}`, shown)
   if (spec.type === 'duration') return readDuration(name, text)
   if (spec.type === 'age') return readAge(name, text)
-  if (spec.type === 'bytes') return readBytes(name, text)
+  if (spec.type === 'bytes') return readBytes(name, text, shown)
   if (spec.type === 'count') return readCount(name, text)
   if (spec.choices !== undefined && !spec.choices.includes(text)) {
     throw invalid(name, text, `it needs one of ${spec.choices.join(', ')}`)
@@ -47,11 +47,12 @@ function readAge(name: OptionName, text: string): number {
 
 const UNIT_BYTES = { '': 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3, TiB: 1024 ** 4 }
 
-function readBytes(name: OptionName, text: string): number {
+function readBytes(name: OptionName, text: string, shown: string): number {
   const [, number = '', unit = ''] = /^(\d{1,16})((?:[KMGT]iB)?)$/.exec(text) ?? []
-  if (number === '') throw invalid(name, text, 'it needs a number of bytes, or one with KiB, MiB, GiB or TiB')
+  if (number === '')
+    throw invalid(name, text, 'it needs a number of bytes, or one with KiB, MiB, GiB or TiB', shown)
   const bytes = Number(number) * UNIT_BYTES[unit as keyof typeof UNIT_BYTES]
-  if (!Number.isSafeInteger(bytes)) throw invalid(name, text, 'it is too large')
+  if (!Number.isSafeInteger(bytes)) throw invalid(name, text, 'it is too large', shown)
   return bytes
 }
 
@@ -63,8 +64,8 @@ function readCount(name: OptionName, text: string): number {
   return count
 }
 
-function invalid(name: OptionName, text: string, why: string): UsageError {
-  return new UsageError('option-invalid', `Cannot use ${quoted(text)} for --${name}: ${why}`, {
+function invalid(name: OptionName, text: string, why: string, shown = `--${name}`): UsageError {
+  return new UsageError('option-invalid', `Cannot use ${quoted(text)} for ${shown}: ${why}`, {
     facts: { option: name, value: text },
   })
 }

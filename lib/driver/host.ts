@@ -2,11 +2,12 @@
  * Finding, checking and opening drivers. A built-in driver is a folder under drivers/; another is a package
  * `groot-driver-NAME`, looked for beside groot and beside the program that runs it.
  */
-import { mkdirSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { pathToFileURL } from 'node:url'
+import { chmodSync, mkdirSync } from 'node:fs'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { isErrno, isGrootError, UnsupportedError, UsageError } from '../errors.js'
 import type { Driver, DriverModule, DriverRoom, ProbePlace } from './contract.js'
+import { entryOfPackage, findPackage } from './find-package.js'
+import { pathsOfProgram, programFile } from './program.js'
 
 const NAME = /^[a-z0-9][a-z0-9-]{0,63}$/
 const BUILT_IN_DRIVERS: readonly string[] = ['btrfs', 'overlay', 'vfs']
@@ -15,10 +16,11 @@ const DRIVER_API = 1
 /**
  * Loads a driver's module by name.
  *
+ * @param program the file that the caller's thread was started with, or null
  * @throws {UsageError} `option-invalid` when the name cannot be one
  * @throws {UnsupportedError} `driver-unknown`, `driver-invalid`
  */
-export async function loadDriver(name: string): Promise<DriverModule> {
+export async function loadDriver(name: string, program = programFile()): Promise<DriverModule> {
   if (!NAME.test(name)) {
     throw new UsageError(
       'option-invalid',
@@ -30,14 +32,16 @@ export async function loadDriver(name: string): Promise<DriverModule> {
   }
   const module = BUILT_IN_DRIVERS.includes(name)
     ? await import(`#drivers/${name}`)
-    : await importPackage(name)
+    : await importPackage(name, program)
   return checkModule(name, (module as { default?: unknown }).default)
 }
 
 /** Opens a driver's room in a store; makes its directory on first use. */
 export async function openDriver(module: DriverModule, room: DriverRoom, options: unknown): Promise<Driver> {
   try {
-    mkdirSync(room.directory, { mode: 0o711 })
+    mkdirSync(room.directory, { mode: 0o700 })
+    // Whatever the umask.
+    chmodSync(room.directory, 0o700)
   } catch (error) {
     if (!isErrno(error, 'EEXIST')) throw error
   }
@@ -64,25 +68,22 @@ export async function probeDriver(
   )
 }
 
-async function importPackage(name: string): Promise<unknown> {
+async function importPackage(name: string, program: string | null): Promise<unknown> {
   const packageName = `groot-driver-${name}`
-  const places = [import.meta.url, pathToFileURL(`${process.cwd()}/`).href]
+  // Not the working directory: whoever may write to it could have root run what stands there.
+  const places = [fileURLToPath(import.meta.url), ...(program === null ? [] : pathsOfProgram(program))]
   for (const place of places) {
-    let path: string
+    const directory = findPackage(packageName, place)
+    if (directory === null) continue
     try {
-      path = createRequire(place).resolve(packageName)
-    } catch {
-      continue
-    }
-    try {
-      return await import(pathToFileURL(path).href)
+      return await import(pathToFileURL(entryOfPackage(directory)).href)
     } catch (error) {
       throw invalid(name, error instanceof Error ? error.message : String(error), error)
     }
   }
   throw new UnsupportedError(
     'driver-unknown',
-    `Cannot find driver "${name}": it is not built in (${BUILT_IN_DRIVERS.join(', ')}) and no package "${packageName}" is installed`,
+    `Cannot find driver "${name}": it is not built in (${BUILT_IN_DRIVERS.join(', ')}) and no package "${packageName}" is installed beside groot or the program that runs it`,
     { facts: { driver: name, package: packageName } },
   )
 }

@@ -4,6 +4,7 @@
  * The thread keeps the process alive only while a call is running.
  */
 import type { Worker } from 'node:worker_threads'
+import { programFile } from '../driver/program.js'
 import { AbortedError, BugError } from '../errors.js'
 import type { EventSink } from '../events.js'
 import type {
@@ -174,7 +175,7 @@ class Engine {
   }
 
   open(options: OpenStoreOptions): Promise<{ readonly path: string; readonly driver: string }> {
-    return this.#ask(OPENING, { kind: 'open', options }, undefined)
+    return this.#ask(OPENING, { kind: 'open', options, program: programFile() }, undefined)
   }
 
   async call<M extends Call['method']>(

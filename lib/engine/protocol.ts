@@ -43,7 +43,8 @@ export type Call =
 export type CallResult<M extends Call['method']> = Awaited<ReturnType<GrootStore[M]>>
 
 export type ToEngine =
-  | { readonly kind: 'open'; readonly options: OpenStoreOptions }
+  /** With the program of the caller's thread: the engine's own is the engine. */
+  | { readonly kind: 'open'; readonly options: OpenStoreOptions; readonly program: string | null }
   | { readonly kind: 'call'; readonly id: number; readonly call: Call; readonly wantsEvents: boolean }
   | { readonly kind: 'abort'; readonly id: number }
   | { readonly kind: 'close' }

@@ -18,7 +18,7 @@ let store: GrootStore | null = null
 port.on('message', (message: ToEngine) => {
   switch (message.kind) {
     case 'open':
-      return void open(message.options)
+      return void open(message.options, message.program)
     case 'call':
       return void carryOut(message)
     case 'abort':
@@ -30,9 +30,9 @@ port.on('message', (message: ToEngine) => {
   }
 })
 
-async function open(options: Parameters<typeof openStoreHere>[0]): Promise<void> {
+async function open(...[options, program]: Parameters<typeof openStoreHere>): Promise<void> {
   try {
-    store = await openStoreHere(options)
+    store = await openStoreHere(options, program)
     send({ kind: 'opened', path: store.path, driver: store.driver })
   } catch (error) {
     send({ kind: 'open-failed', error: toWire(error) })

@@ -110,7 +110,7 @@ function checkRanges(ranges: readonly IdRange[], option: string): IdRange[] {
   if (!Array.isArray(ranges) || ranges.length === 0) {
     throw new UsageError(
       'option-invalid',
-      `Cannot map ids: ${option} has no range, and uids and gids are mapped together or not at all`,
+      `Cannot map ids: --${option} has no range, and uids and gids are mapped together or not at all`,
       { facts: { option, value: '' } },
     )
   }
@@ -172,7 +172,7 @@ function rangeText({ containerId, hostId, size }: IdRange): string {
 }
 
 function invalid(option: string, value: string, why: string): UsageError {
-  return new UsageError('option-invalid', `Cannot use ${JSON.stringify(value)} for ${option}: ${why}`, {
+  return new UsageError('option-invalid', `Cannot use ${JSON.stringify(value)} for --${option}: ${why}`, {
     facts: { option, value },
   })
 }

@@ -61,7 +61,8 @@ export async function ensureBase(
     return loaded
   }
   const id = baseIdOf(layers, context.mapping)
-  const known = knownBase(store, id, context.events)
+  // What is damaged is told of by the look under the lock.
+  const known = knownBase(store, id, () => {})
   if (known !== null) return readyBase(known, maker)
   await using _lock = await store.locks.base(id, context.locking)
   // Again, now that nobody else is making it: who held the lock may have.

@@ -8,7 +8,7 @@ import { DEFAULT_LIMITS } from '../layer/limits.js'
 import { namesIn } from '../linux/names.js'
 import { listBaseIds, readBase } from '../store/bases.js'
 import type { BundleId } from '../store/bundle-id.js'
-import { listBundleIds, readBundle } from '../store/bundles.js'
+import { listBundleIds, listBundlePlaces, readBundle } from '../store/bundles.js'
 import { readBlob } from '../store/images.js'
 import { digestOfFileName, type StoreLayout } from '../store/layout.js'
 import { statOf } from '../store/record-watch.js'
@@ -62,7 +62,8 @@ class Check {
     const names = namesIn(objects)
     await Promise.all(
       names.map(async (prefix) => {
-        if (!/^[0-9a-f]{2}$/.test(prefix)) {
+        const isOurs = /^[0-9a-f]{2}$/.test(prefix) && statOf(`${objects}/${prefix}`)?.isDirectory() !== false
+        if (!isOurs) {
           this.#problem(
             'stray-file',
             'object',
@@ -131,7 +132,7 @@ class Check {
 
   async bundles(): Promise<void> {
     const { layout } = this.#store
-    const directories = namesIn(layout.bundles)
+    const { directories, strays } = listBundlePlaces(layout)
     for (const id of listBundleIds(layout)) {
       this.#counts.bundles++
       await this.#asOne('bundle', id, layout.record(id), async () => {
@@ -139,25 +140,26 @@ class Check {
         if (altered !== null) this.#problem('bundle-altered', 'bundle', id, altered)
       })
     }
-    for (const name of directories) if (await this.#isOrphan(name)) this.#orphan(name)
+    for (const id of directories) if (await this.#isOrphan(id)) this.#orphan(id)
+    for (const name of strays) this.#stray(layout.bundles, name, 'bundle')
   }
 
   /**
    * Whether a directory has no record, and nobody is at work on it who would make one or remove it. Who begins in between
    * still has the lock at the second look, or has removed the directory.
    */
-  async #isOrphan(name: string): Promise<boolean> {
+  async #isOrphan(id: BundleId): Promise<boolean> {
     const { layout, locks } = this.#store
-    const isHeld = async () => (await locks.holders()).some((held) => held.name === `bundle/${name}`)
-    const before = birthOf(layout.bundle(name as BundleId))
-    if (before === null || (await isHeld()) || existsSync(layout.record(name as BundleId))) return false
-    return !(await isHeld()) && birthOf(layout.bundle(name as BundleId)) === before
+    const isHeld = async () => (await locks.holders()).some((held) => held.name === `bundle/${id}`)
+    const before = birthOf(layout.bundle(id))
+    if (before === null || (await isHeld()) || existsSync(layout.record(id))) return false
+    return !(await isHeld()) && birthOf(layout.bundle(id)) === before
   }
 
-  #orphan(name: string): void {
-    const path = this.#store.layout.bundle(name as BundleId)
+  #orphan(id: BundleId): void {
+    const path = this.#store.layout.bundle(id)
     const message = `The directory "${path}" has no record: a create or delete did not finish`
-    this.#problem('bundle-orphan', 'bundle', name, message)
+    this.#problem('bundle-orphan', 'bundle', id, message)
   }
 
   /**

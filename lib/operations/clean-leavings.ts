@@ -10,8 +10,8 @@ import { namesIn } from '../linux/names.js'
 import { removeTreeInSlices } from '../linux/remove-tree.js'
 import type { Lock } from '../locks/locks.js'
 import type { BaseId } from '../store/base-id.js'
-import { BUNDLE_ID, type BundleId } from '../store/bundle-id.js'
-import { listBundleIds, readBundle } from '../store/bundles.js'
+import type { BundleId } from '../store/bundle-id.js'
+import { listBundleIds, listBundlePlaces, readBundle } from '../store/bundles.js'
 import type { StoreLayout } from '../store/layout.js'
 import { endDeadLease, isLeaseAlive, listLeaseIds } from '../store/leases.js'
 import { leaseOfAnnounced, listAnnounced } from '../store/publishing.js'
@@ -108,11 +108,9 @@ async function deadLeases(job: CleanJob): Promise<Leaving[]> {
 /** Directories of bundles, and what the driver has of them, without a record: a create or a delete did not finish. */
 async function orphanBundles(job: CleanJob, held: ReadonlySet<string>): Promise<Leaving[]> {
   const { layout, locks } = job.store
-  const ids = new Set<BundleId>()
-  for (const name of namesIn(layout.bundles)) {
-    if (BUNDLE_ID.test(name)) ids.add(name as BundleId)
-    else stray(job, 'bundle', `${layout.bundles}/${name}`)
-  }
+  const { directories, strays } = listBundlePlaces(layout)
+  for (const name of strays) stray(job, 'bundle', `${layout.bundles}/${name}`)
+  const ids = new Set<BundleId>(directories)
   const driver = driverOf(job)
   const bundlesOfDriver = async () =>
     driver === null ? [] : await listed<BundleId>(job, () => driver.listBundles())

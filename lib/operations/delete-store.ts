@@ -5,8 +5,7 @@ import { existsSync, readdirSync, renameSync, rmdirSync, unlinkSync } from 'node
 import { deadProbes, removeDeadProbe } from '../driver/probe-directory.js'
 import { isErrno, StoreError } from '../errors.js'
 import { removeTree } from '../linux/remove-tree.js'
-import { BUNDLE_ID, type BundleId } from '../store/bundle-id.js'
-import { listBundleIds } from '../store/bundles.js'
+import { listBundleIds, listBundlePlaces } from '../store/bundles.js'
 import { storeDirectories } from '../store/layout.js'
 import { isTemporaryName } from '../store/records.js'
 import type { DeleteStoreOptions } from './api.js'
@@ -58,9 +57,7 @@ async function deleteContents(path: string, options: DeleteStoreOptions): Promis
   }
   for (const id of ids) await removeBundle(store, id, request)
   // What killed creates left may be mounted.
-  for (const name of readdirSync(layout.bundles)) {
-    if (BUNDLE_ID.test(name)) await removeBundle(store, name as BundleId, request)
-  }
+  for (const id of listBundlePlaces(layout).directories) await removeBundle(store, id, request)
   for (const place of [
     layout.root,
     ...readdirSync(layout.drivers).map((name) => `${layout.drivers}/${name}`),

@@ -3,13 +3,18 @@
  */
 import { randomBytes } from 'node:crypto'
 import { existsSync, renameSync } from 'node:fs'
-import { isErrno } from '../errors.js'
+import { isErrno, StoreError } from '../errors.js'
+import { namesIn } from '../linux/names.js'
 import { removeAbandonedTree } from '../linux/remove-tree.js'
 import { syncDirectoryLater } from '../linux/sync.js'
 import type { LockRequest } from '../locks/locks.js'
 import { type BundleId, parseBundleId } from '../store/bundle-id.js'
+import { hasDirectory } from '../store/bundles.js'
 import { checkWritable } from '../store/descriptor.js'
+import type { StoreLayout } from '../store/layout.js'
+import { statOf } from '../store/record-watch.js'
 import { removeIfThere } from '../store/records.js'
+import { bundleOfTrashed, removeTrashed } from '../store/trash.js'
 import type { CallOptions, DeleteResult } from './api.js'
 import { lockRequest } from './call.js'
 import type { OpenedStore } from './opened-store.js'
@@ -25,28 +30,48 @@ export async function deleteBundle(
   return { id: bundleId, existed }
 }
 
+/** @returns whether there was a bundle, or one that an earlier delete did not finish with: busy, or killed */
 export async function removeBundle(store: OpenedStore, id: BundleId, request: LockRequest): Promise<boolean> {
   const { layout, locks } = store
   checkWritable(layout.descriptor, store.descriptor)
-  if (!existsSync(layout.record(id)) && !existsSync(layout.bundle(id))) return false
+  if (!existsSync(layout.record(id)) && !hasDirectory(layout, id)) return false
   await using _lock = await locks.bundle(id, request)
   const trashed = trashRecord(store, id)
+  const unfinished = trashed === null && hasDirectory(layout, id) ? trashedRecords(layout, id) : []
   // What is removed must not be gone before the record is: it would come back without.
   if (trashed !== null && !store.isOrdered) await syncDirectoryLater(layout.records)
+  if (trashed !== null && !hasDirectory(layout, id)) removeIfThere(layout.bundle(id))
   await removeLeavings(store, id)
   if (trashed !== null) {
-    removeIfThere(trashed)
+    await removeTrashed(trashed)
     // An unmount may have written the journal, and then there is nothing left to wait for.
     if (store.isOrdered) await syncDirectoryLater(layout.records)
   }
-  return trashed !== null
+  for (const record of unfinished) await removeTrashed(record)
+  return trashed !== null || unfinished.length > 0
 }
 
-/** Removes what stands in the place of a bundle that has no record. The bundle's lock is held. */
+/**
+ * Removes what stands in the place of a bundle that has no record. The bundle's lock is held.
+ *
+ * @throws {StoreError} `store-unsafe` when that is no directory: whoever put it there knows why
+ */
 export async function removeLeavings({ layout, driver }: OpenedStore, id: BundleId): Promise<void> {
   const directory = layout.bundle(id)
+  if (!hasDirectory(layout, id) && statOf(directory) !== null) {
+    const cause = 'it is not a directory'
+    const message = `Cannot use "${directory}" for bundle "${id}": ${cause}`
+    throw new StoreError('store-unsafe', message, { facts: { path: directory, cause } })
+  }
   await driver.remove(id, `${directory}/rootfs`)
   if (existsSync(directory)) await removeAbandonedTree(directory)
+}
+
+/** Records of a bundle that earlier deletes took away and did not finish with. */
+function trashedRecords({ trash }: StoreLayout, id: BundleId): string[] {
+  return namesIn(trash)
+    .filter((name) => bundleOfTrashed(name) === id)
+    .map((name) => `${trash}/${name}`)
 }
 
 /** @returns where the record is now, or null when there was none */

@@ -5,6 +5,7 @@ import { chmodSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { DriverModule } from '../driver/contract.js'
 import { loadDriver, openDriver, probeDriver } from '../driver/host.js'
+import { programFile } from '../driver/program.js'
 import { BugError, isErrno, isGrootError, StoreError } from '../errors.js'
 import type { IdMapping } from '../ids/mapping.js'
 import { LockManager } from '../locks/locks.js'
@@ -37,10 +38,13 @@ export async function initStore(options: InitStoreOptions): Promise<StoreInfo> {
 }
 
 /** The same, but null when there is a store already, also one that another process made meanwhile. */
-export async function makeStore(options: InitStoreOptions): Promise<StoreInfo | null> {
+export async function makeStore(
+  options: InitStoreOptions,
+  program = programFile(),
+): Promise<StoreInfo | null> {
   const layout = storeLayout(storePath(options.path))
   const mapping = requestedMapping(options.mapping, null)
-  const candidates = await Promise.all(driverNames(options).map((name) => candidate(name, options)))
+  const candidates = await Promise.all(driverNames(options).map((name) => candidate(name, options, program)))
   const backing = planBacking(options, layout.root)
   const isNew = makeRoot(layout.root)
   checkOwner(layout.root)
@@ -88,8 +92,12 @@ interface Candidate {
   readonly options: unknown
 }
 
-async function candidate(name: string, { driverOptions }: InitStoreOptions): Promise<Candidate> {
-  const module = await loadDriver(name)
+async function candidate(
+  name: string,
+  { driverOptions }: InitStoreOptions,
+  program: string | null,
+): Promise<Candidate> {
+  const module = await loadDriver(name, program)
   return { module, options: module.parseOptions(driverOptions ?? null) }
 }
 

@@ -33,7 +33,7 @@ export function requestedMapping(
 /** Refuses what cannot be had together with mapped ids. @throws {UsageError} `option-invalid` */
 export function refuseWithMapping(isAsked: boolean, option: string, why: string): void {
   if (!isAsked) return
-  throw new UsageError('option-invalid', `Cannot use ${option} together with an id mapping: ${why}`, {
+  throw new UsageError('option-invalid', `Cannot use --${option} together with an id mapping: ${why}`, {
     facts: { option },
   })
 }

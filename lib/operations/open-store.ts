@@ -1,6 +1,7 @@
 /**
  * openStore on the calling thread: the operations behind the library's interface.
  */
+import { programFile } from '../driver/program.js'
 import { StoreError, toGrootError } from '../errors.js'
 import { withoutSyncs } from '../linux/sync.js'
 import type {
@@ -25,18 +26,20 @@ import { whileWriting } from './writing.js'
 /**
  * Opens a store, and makes it first when it does not exist and `make` is not false.
  *
+ * @param program the file that the caller's thread was started with, or null
  * @throws {StoreError} `store-missing` and what makeStore and openExisting throw
  */
-export async function openStoreHere(options: OpenStoreOptions): Promise<GrootStore> {
+export async function openStoreHere(options: OpenStoreOptions, program = programFile()): Promise<GrootStore> {
   return await asGroot(`Cannot open store "${options.path}"`, async () => {
     const isCallers = options.thread === 'caller'
-    const open = () => openExisting(options.path, options.driver, commandName(), () => {}, isCallers)
+    const command = commandName(program)
+    const open = () => openExisting(options.path, options.driver, command, () => {}, isCallers, program)
     let store = await open()
     if (store === null && options.make !== false) {
-      await (await import('./init-store.js')).makeStore({
-        path: options.path,
-        ...(options.driver === undefined ? {} : { driver: options.driver }),
-      })
+      await (await import('./init-store.js')).makeStore(
+        { path: options.path, ...(options.driver === undefined ? {} : { driver: options.driver }) },
+        program,
+      )
       store = await open()
     }
     if (store === null) {
@@ -165,7 +168,7 @@ async function asGroot<T>(doing: string, work: () => Promise<T>): Promise<T> {
 }
 
 /** What those who wait for our locks are told. Never arguments: they are nobody's business. */
-function commandName(): string {
-  const script = process.argv[1] ?? process.argv0
+function commandName(program: string | null): string {
+  const script = program ?? process.argv0
   return script.slice(script.lastIndexOf('/') + 1)
 }

@@ -7,6 +7,7 @@ import { availableParallelism } from 'node:os'
 import { isAbsolute, resolve } from 'node:path'
 import type { Driver } from '../driver/contract.js'
 import { loadDriver, openDriver } from '../driver/host.js'
+import { programFile } from '../driver/program.js'
 import { isErrno, isGrootError, StoreError, UsageError } from '../errors.js'
 import type { EventSink } from '../events.js'
 import { keepsMetadataOrder } from '../linux/ordered-metadata.js'
@@ -43,6 +44,7 @@ export interface OpenedStore {
  *
  * @param command what to show those who wait for our locks
  * @param isCallers whether this is the caller's own thread, which has nothing else to do
+ * @param program the file that the caller's thread was started with, or null
  * @returns null when there is no store
  * @throws {StoreError} `store-invalid`, `store-version`, `store-feature`, `store-unsafe`, `store-driver`
  */
@@ -52,6 +54,7 @@ export async function openExisting(
   command: string,
   events: EventSink,
   isCallers = false,
+  program = programFile(),
 ): Promise<OpenedStore | null> {
   const layout = storeLayout(storePath(path))
   if (!existsSync(layout.root)) return null
@@ -66,7 +69,7 @@ export async function openExisting(
       { facts: { path: layout.root, asked: driverName, found: descriptor.driver } },
     )
   }
-  const module = await loadDriver(descriptor.driver)
+  const module = await loadDriver(descriptor.driver, program)
   const objects = objectReader(layout.objects)
   const room = { directory: layout.driver(descriptor.driver), objects, events }
   const opened = await openOrRemember(() =>

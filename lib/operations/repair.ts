@@ -86,7 +86,7 @@ class Repair {
     if (what === 'base' && code !== 'stray-file') return this.#base(name as BaseId)
     if (what === 'bundle' && code === 'bundle-altered') return this.#imageFile(name)
     if (what === 'bundle' && code === 'bundle-orphan') return this.#orphan(name)
-    if (what === 'bundle') return this.#bundle(name)
+    if (what === 'bundle' && code !== 'stray-file') return this.#bundle(name)
     return { repaired: false, remedy: 'nothing is known that would mend it' }
   }
 

@@ -1,13 +1,15 @@
 /**
  * Bundle records: the truth about which bundles there are. What stands in a bundle's directory is never read back.
  */
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { type DiffId, type Digest, isVerityDigest, type VerityDigest } from '../digest.js'
 import type { IdMapping } from '../ids/mapping.js'
+import { namesIn } from '../linux/names.js'
 import type { BaseId } from './base-id.js'
 import { BUNDLE_ID, type BundleId } from './bundle-id.js'
 import * as field from './fields.js'
 import type { StoreLayout } from './layout.js'
+import { statOf } from './record-watch.js'
 import { parseRecordedLimit, type RecordedLimit } from './recorded-limit.js'
 import { parseRecordedMapping } from './recorded-mapping.js'
 import { readRecord } from './records.js'
@@ -59,6 +61,31 @@ export function listBundleIds(layout: StoreLayout): BundleId[] {
     if (BUNDLE_ID.test(id)) ids.push(id as BundleId)
   }
   return ids.sort()
+}
+
+/** What stands in `bundles/`, whether it has a record or not; and what nobody made there as a bundle. */
+export function listBundlePlaces(layout: StoreLayout): {
+  readonly directories: BundleId[]
+  readonly strays: string[]
+} {
+  const directories: BundleId[] = []
+  const strays: string[] = []
+  for (const name of namesIn(layout.bundles).sort()) {
+    const id = BUNDLE_ID.test(name) ? (name as BundleId) : null
+    if (id !== null && hasDirectory(layout, id)) directories.push(id)
+    else if (id === null || isStray(layout, id)) strays.push(name)
+  }
+  return { directories, strays }
+}
+
+/** Whether a bundle's directory is there, with a record or without. A symlink is none, and is never followed. */
+export function hasDirectory(layout: StoreLayout, id: BundleId): boolean {
+  return statOf(layout.bundle(id))?.isDirectory() ?? false
+}
+
+/** Gone meanwhile is none; with a record it stands in the place of a bundle that is damaged. */
+function isStray(layout: StoreLayout, id: BundleId): boolean {
+  return statOf(layout.bundle(id)) !== null && !hasDirectory(layout, id) && !existsSync(layout.record(id))
 }
 
 function parseBundle(value: unknown, id: BundleId): BundleRecord {

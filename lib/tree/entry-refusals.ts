@@ -93,7 +93,7 @@ function deviceRefused(
   const device = `${inode.kind} ${numbersOf(inode)}`
   return new UnsupportedError(
     'ownership-unsupported',
-    `Cannot make "${shown(path)}" (${device}): only root may make devices; with ignoreOwnership it is left out`,
+    `Cannot make "${shown(path)}" (${device}): only root may make devices; with --ignore-ownership it is left out`,
     { facts: { entry: shown(path), device }, cause },
   )
 }
@@ -109,7 +109,7 @@ export function ownerRefused(error: unknown, inode: Inode, path: ByteString): un
         : 'only root may give files away'
   return new UnsupportedError(
     'ownership-unsupported',
-    `Cannot give "${shown(path)}" to owner ${uid}:${gid}: ${why}; with ignoreOwnership it would belong to the caller`,
+    `Cannot give "${shown(path)}" to owner ${uid}:${gid}: ${why}; with --ignore-ownership it would belong to the caller`,
     { facts: { entry: shown(path), uid, gid }, cause: error },
   )
 }
@@ -131,7 +131,7 @@ export function xattrRefused(
       if (isPrivileged) {
         return new UnsupportedError(
           'ownership-unsupported',
-          `Cannot give "${shown(path)}" its ${what}: only root may; with ignoreOwnership it is left out`,
+          `Cannot give "${shown(path)}" its ${what}: only root may; with --ignore-ownership it is left out`,
           { facts: { entry: shown(path), xattr: printable(name) }, cause: error },
         )
       }

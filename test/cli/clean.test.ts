@@ -40,8 +40,8 @@ describe('clean', () => {
     )
   })
 
-  it('says so when there was nothing, and when it stopped', async () => {
-    expect((await result('clean')).stdout).toBe('Freed 0 bytes of 2.0 KiB: there was nothing\n')
+  it('says so when nothing could go, and when it stopped', async () => {
+    expect((await result('clean')).stdout).toBe('Freed 0 bytes of 2.0 KiB: nothing could go\n')
     const { withStore } = await groot('clean --dry-run')
     const { stdout } = await withStore({ cleaned: { ...FULL, dryRun: true, removed: [], complete: false } })
     expect(stdout).toBe(

@@ -61,6 +61,7 @@ describe('rmi', () => {
     images: [
       { digest: 'sha256:aa', untagged: ['docker://r/a:1'], removed: true },
       { digest: 'sha256:bb', untagged: ['oci:dir\u202e:x'], removed: false },
+      { digest: 'sha256:cc', untagged: ['oci:dir\u202e:x'], removed: false },
     ],
     freedBytes: 3 * 1024 ** 2,
     objects: 17,

@@ -320,6 +320,11 @@ describe('limit', () => {
     expect(await result('limit --json web 4096')).toMatchObject({ status: 0, stdout })
   })
 
+  it('names what is wrong as its own operand', async () => {
+    const { stderr } = await result('limit web 1G')
+    expect(stderr).toContain('Cannot use "1G" for the limit: it needs a number of bytes')
+  })
+
   it.each(['limit web', 'limit web much', 'limit web -1'])('%s is refused', async (line) => {
     expect(await result(line)).toMatchObject({ status: 2, stdout: '' })
   })

@@ -66,6 +66,7 @@ describe('a range', () => {
     ['9999999999:0:1', '4294967294'],
   ])('%s has no ids: %s', (text, why) => {
     const thrown = error(() => parseIdRange(text, 'uid-mapping'))
+    expect(thrown).toHaveProperty('message', expect.stringContaining(' for --uid-mapping: '))
     expect(thrown).toMatchObject({ code: 'option-invalid', facts: { option: 'uid-mapping', value: text } })
     expect((thrown as Error).message).toContain(why)
   })

@@ -88,6 +88,18 @@ describe.each(DRIVERS)('with the driver %s', (driver) => {
       expect(existsSync(`${rootfs}/large`)).toBe(true)
     })
 
+    it('tells once of a base whose record is damaged', async () => {
+      const image = place.image()
+      await store.create(place.request({ image }))
+      const [record = ''] = readdirSync(`${place.store}/bases`)
+      writeFileSync(`${place.store}/bases/${record}`, '{')
+      const warnings: string[] = []
+      const onEvent = (event: GrootEvent) =>
+        void (event.kind === 'warning' && warnings.push(`${event.code} ${event.facts?.base}`))
+      await store.create(place.request({ image, id: 'b2', onEvent }))
+      expect(warnings).toEqual([`record-damaged ${record.replace('.json', '')}`])
+    })
+
     it('makes a read-only root when asked', async () => {
       const { bundle } = await store.create(place.request({ readOnly: true }))
       expect(JSON.parse(readFileSync(`${bundle}/config.json`, 'utf8')).root.readonly).toBe(true)
@@ -265,10 +277,48 @@ describe.each(DRIVERS)('with the driver %s', (driver) => {
       expect(place.contents()).toEqual(EMPTY)
     })
 
-    it('finishes what a killed delete or create left', async () => {
+    it('that finishes an earlier one has deleted the bundle, and one that waited for it has not', async () => {
+      await store.create(place.request())
+      await store.delete('b1')
+      mkdirSync(`${place.store}/bundles/b1/rootfs`, { recursive: true })
+      writeFileSync(`${place.store}/trash/b1-0123456789ab.json`, '{}')
+      writeFileSync(`${place.store}/trash/other-0123456789ab.json`, '{}')
+      const answers = await Promise.all([store.delete('b1'), store.delete('b1')])
+      expect(answers.map(({ existed }) => existed).sort()).toEqual([false, true])
+      expect(place.contents()).toEqual({ ...EMPTY, trash: ['other-0123456789ab.json'] })
+    })
+
+    it('finishes what a killed create left', async () => {
       mkdirSync(`${place.store}/bundles/b1/rootfs`, { recursive: true })
       expect(await store.delete('b1')).toEqual({ id: 'b1', existed: false })
       expect(place.contents()).toEqual(EMPTY)
+    })
+
+    it('counts what is no directory as no bundle, and leaves it', async () => {
+      mkdirSync(`${place.directory}/outside/rootfs`, { recursive: true })
+      symlinkSync(`${place.directory}/outside`, `${place.store}/bundles/link`)
+      writeFileSync(`${place.store}/bundles/notes.txt`, '')
+      for (const id of ['link', 'notes.txt']) {
+        expect(await store.delete(id)).toEqual({ id, existed: false })
+        await expect(store.create(place.request({ id }))).rejects.toMatchObject({
+          code: 'store-unsafe',
+          facts: { path: `${place.store}/bundles/${id}`, cause: 'it is not a directory' },
+        })
+      }
+      expect(place.contents()).toEqual({ ...EMPTY, bundles: ['link', 'notes.txt'] })
+      expect(readdirSync(`${place.directory}/outside`)).toEqual(['rootfs'])
+    })
+
+    it('removes what came into the place of a bundle', async () => {
+      const { bundle } = await store.create(place.request())
+      const record = readFileSync(`${place.store}/records/b1.json`)
+      await store.delete('b1')
+      writeFileSync(`${place.store}/records/b1.json`, record)
+      mkdirSync(`${place.directory}/outside/rootfs`, { recursive: true })
+      symlinkSync(`${place.directory}/outside`, bundle)
+      expect(await store.delete('b1')).toEqual({ id: 'b1', existed: true })
+      expect(place.contents()).toEqual(EMPTY)
+      expect(readdirSync(`${place.directory}/outside`)).toEqual(['rootfs'])
     })
 
     it('never follows a link out of a bundle', async () => {
@@ -360,6 +410,25 @@ describe.each(DRIVERS)('with the driver %s', (driver) => {
       await store.create(place.request())
       flip(`${place.store}/layers/${readdirSync(`${place.store}/layers`)[0]}`)
       expect((await store.check()).problems).toMatchObject([{ what: 'layer', code: 'layer-damaged' }])
+    })
+
+    it('tells of what is no directory where one should be, and mends none', async () => {
+      await store.create(place.request())
+      mkdirSync(`${place.directory}/outside/rootfs`, { recursive: true })
+      symlinkSync(`${place.directory}/outside`, `${place.store}/bundles/link`)
+      writeFileSync(`${place.store}/bundles/notes.txt`, '')
+      const prefix = ['aa', 'bb'].find((name) => !existsSync(`${place.store}/objects/${name}`))!
+      writeFileSync(`${place.store}/objects/${prefix}`, '')
+      const { problems } = await store.check({ repair: true })
+      expect(problems.map(({ what, code, name, repaired }) => ({ what, code, name, repaired }))).toEqual([
+        { what: 'bundle', code: 'stray-file', name: 'link', repaired: false },
+        { what: 'bundle', code: 'stray-file', name: 'notes.txt', repaired: false },
+        { what: 'object', code: 'stray-file', name: prefix, repaired: false },
+      ])
+      expect(problems.map(({ remedy }) => remedy)).toEqual(
+        Array(3).fill('nothing is known that would mend it'),
+      )
+      expect(readdirSync(`${place.directory}/outside`)).toEqual(['rootfs'])
     })
 
     it('finds a missing object, an altered document, an altered image.json, a missing rootfs, an orphan and a stray file', async () => {

@@ -373,15 +373,21 @@ describe('damage', () => {
     await cache(image('unused'))
     writeFileSync(layout.record('damaged' as BundleId), '{"format":1')
     mkdirSync(`${layout.bundles}/not a bundle`)
+    writeFileSync(`${layout.bundles}/notes.txt`, '')
+    mkdirSync(`${place.directory}/outside/rootfs`, { recursive: true })
+    symlinkSync(`${place.directory}/outside`, `${layout.bundles}/link`)
     writeFileSync(`${layout.layers}/stray`, '')
     writeFileSync(`${layout.objects}/stray`, '')
     const report = await store.clean()
     expect(report.skipped.map(({ what, name, code }) => `${what} ${name} ${code}`).sort()).toEqual([
       'bundle damaged record-damaged',
+      'bundle link stray-file',
       'bundle not a bundle stray-file',
+      'bundle notes.txt stray-file',
       'layer stray stray-file',
       'object stray stray-file',
     ])
+    expect(readdirSync(`${place.directory}/outside`)).toEqual(['rootfs'])
     // Its image is fetched again when it is wanted; what the damaged bundle uses is known from its files.
     expect(kinds(report)).toEqual(['base', 'image', 'image', 'layer'])
     expect([readdirSync(layout.layers).length, readdirSync(layout.bases).length]).toEqual([3, 2])

@@ -199,6 +199,7 @@ describe.skipIf(!AS_ROOT).each(DRIVERS)('a mapped rootfs of the driver %s (needs
   it('is not to be had together with ignored owners', async () => {
     await expect(create({ mapping: ONE, ignoreOwnership: true })).rejects.toMatchObject({
       code: 'option-invalid',
+      message: expect.stringContaining('--ignore-ownership together'),
       facts: { option: 'ignore-ownership' },
     })
   })

@@ -46,15 +46,18 @@ describe('a store', () => {
     await Promise.all(stores.map((store) => store.close()))
   })
 
-  it('has directories that only its owner may list, whatever the umask', async () => {
-    const before = process.umask(0o077)
+  it.each([
+    ['0000', 0],
+    ['0777', 0o777],
+  ])('has directories that only its owner may list, with the umask %s', async (_shown, umask) => {
+    const before = process.umask(umask)
     try {
       await initStore({ path: place.store })
     } finally {
       process.umask(before)
     }
     const modes = Object.fromEntries(
-      ['', 'objects', 'bundles', 'records', 'layers', 'staging'].map((name) => [
+      ['', 'objects', 'bundles', 'records', 'layers', 'staging', `drivers/${DEFAULT_DRIVER}`].map((name) => [
         name,
         statSync(`${place.store}/${name}`).mode & 0o7777,
       ]),
@@ -66,6 +69,7 @@ describe('a store', () => {
       records: 0o700,
       layers: 0o700,
       staging: 0o700,
+      [`drivers/${DEFAULT_DRIVER}`]: 0o700,
     })
   })
 
@@ -181,6 +185,20 @@ describe('deleting a store', () => {
     writeFileSync(`${place.store}/mine.txt`, 'mine')
     await deleteStore({ path: place.store })
     expect(readdirSync(place.store)).toEqual(['mine.txt'])
+  })
+
+  it('passes over what was put where bundles and their records are', async () => {
+    const store = await open()
+    await store.create(place.request())
+    await store.close()
+    writeFileSync(`${place.store}/bundles/notes.txt`, '')
+    writeFileSync(`${place.store}/drivers/notes.txt`, '')
+    mkdirSync(`${place.store}/records/notes.json`)
+    mkdirSync(`${place.directory}/outside/rootfs`, { recursive: true })
+    symlinkSync(`${place.directory}/outside`, `${place.store}/bundles/link`)
+    await deleteStore({ path: place.store, force: true })
+    expect(existsSync(place.store)).toBe(false)
+    expect(readdirSync(`${place.directory}/outside`)).toEqual(['rootfs'])
   })
 
   it('touches no directory that is not a store', async () => {

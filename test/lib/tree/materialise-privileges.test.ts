@@ -87,7 +87,7 @@ describe('materialise without privileges', () => {
       code: 'ownership-unsupported',
       facts: { entry: `d/${name}`, ...facts },
     })
-    expect(error.message).toMatch(/with ignoreOwnership it /)
+    expect(error.message).toMatch(/with --ignore-ownership it /)
   })
 
   it('leaves out what needs root when ownership is ignored, and reports each', async () => {
