@@ -47,3 +47,14 @@ export function withAnyListeners(signal: AbortSignal): AbortSignal {
   setMaxListeners(0, signal)
   return signal
 }
+
+/** Tells why something could not be removed; delete and clean know such leavings. */
+export function warnOfLeavings(
+  events: EventSink,
+  facts: { readonly id?: string } = {},
+): (error: unknown) => void {
+  return (error) => {
+    const message = error instanceof Error ? error.message : String(error)
+    events({ kind: 'warning', code: 'leavings', message, facts })
+  }
+}

@@ -17,6 +17,7 @@ import { commitRecord, removeIfThere } from '../store/records.js'
 import type { BundleInfo, CreateRequest } from './api.js'
 import { ensureBase, type ReadyBase } from './bases.js'
 import { imageUser, writeBundleFiles } from './bundle-files.js'
+import { warnOfLeavings } from './call.js'
 import { cleanFirst } from './clean-first.js'
 import { removeLeavings } from './delete.js'
 import {
@@ -41,6 +42,7 @@ import {
 } from './mapping.js'
 import type { OpenedStore } from './opened-store.js'
 import { makeVolumes } from './volumes.js'
+import { syncFound } from './writing.js'
 
 /**
  * Creates a bundle. When this returns it is whole and survives a power cut; when it throws, nothing of it is left.
@@ -56,7 +58,7 @@ export async function createBundle(store: OpenedStore, request: CreateRequest): 
   refuseExisting(store, plan.id)
   await cleanFirst(store, request)
 
-  await using lease = new Lease(store.layout, store.locks, plan.locking)
+  await using lease = new Lease(store.layout, store.locks, plan.locking, warnOfLeavings(plan.events))
   const { image, layers, ...seen } = await fetchWithin(store, request, plan, lease)
   throwIfAborted(plan.signal)
   const base = await ensureBase(store, layers, image.config, { ...plan, ...seen })
@@ -205,6 +207,7 @@ async function commitBundle(
     batch.directory(layout.bundles)
     throwIfAborted(plan.signal)
     const record = bundleRecord(store, image, base, plan, rootfs)
+    syncFound(store)
     // commit point: the bundle record
     await commitRecord(batch, layout.record(plan.id), record)
     plan.events({ kind: 'rootfs-ready', id: plan.id })
@@ -263,8 +266,7 @@ async function removeAfterFailure(store: OpenedStore, plan: CreatePlan): Promise
     removeIfThere(store.layout.record(plan.id))
     await removeLeavings(store, plan.id)
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
-    plan.events({ kind: 'warning', code: 'leavings', message, facts: { id: plan.id } })
+    warnOfLeavings(plan.events, { id: plan.id })(error)
   }
 }
 

@@ -67,7 +67,7 @@ class LocalStore implements GrootStore {
 
   create(request: CreateRequest) {
     return asGroot(`Cannot create bundle "${request.id}"`, () =>
-      whileWriting(this.#store, request, () => createBundle(this.#store, request)),
+      whileWriting(this.#store, request, () => createBundle(this.#store, request), true),
     )
   }
   delete(id: string, options: CallOptions = {}) {

@@ -1,7 +1,7 @@
 /**
  * What surrounds an operation that writes: whether its syncs are left out, and what that needs before and after.
  */
-import { syncFilesystemOf, withoutSyncs } from '../linux/sync.js'
+import { isSyncing, syncFilesystemOf, withoutSyncs } from '../linux/sync.js'
 import { checkWritable } from '../store/descriptor.js'
 import { stampUnsynced, unsyncedState } from '../store/unsynced.js'
 import type { CallOptions } from './api.js'
@@ -12,11 +12,14 @@ export type WritingOptions = CallOptions & { readonly noSync?: boolean }
 /**
  * Carries out an operation that writes and uses what is there. A store that was written without syncs before the machine was
  * started again is verified first.
+ *
+ * @param syncsFound whether the work calls `syncFound` itself: what may fail has to come before its commit point
  */
 export async function whileWriting<T>(
   store: OpenedStore,
   options: WritingOptions,
   work: () => Promise<T>,
+  syncsFound = false,
 ): Promise<T> {
   const { layout, descriptor } = store
   const state = unsyncedState(layout)
@@ -31,7 +34,11 @@ export async function whileWriting<T>(
     return await withoutSyncs(work)
   }
   const result = await work()
-  // What it found there, and built on, others may have written without a sync: this one promised that it is durable.
-  if (unsyncedState(layout) !== 'none') syncFilesystemOf(layout.root)
+  if (!syncsFound) syncFound(store)
   return result
+}
+
+/** What an operation finds, and builds on, others may have written without a sync: one that promises to be durable syncs it. */
+export function syncFound({ layout }: OpenedStore): void {
+  if (isSyncing() && unsyncedState(layout) !== 'none') syncFilesystemOf(layout.root)
 }

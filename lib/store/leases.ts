@@ -36,17 +36,28 @@ export class Lease implements AsyncDisposable {
   readonly #layout: StoreLayout
   readonly #locks: LockManager
   readonly #request: LockRequest
+  readonly #onLeft: (error: unknown) => void
   readonly #since = new Date().toISOString()
   #stagingMade = false
   /** Descriptor of the record, which has the claim; null while there is none. */
   #record: number | null = null
 
-  /** A new lease, which needs nothing yet; it shows when it says what it needs, or makes its staging directory. */
-  constructor(layout: StoreLayout, locks: LockManager, request: LockRequest) {
+  /**
+   * A new lease, which needs nothing yet; it shows when it says what it needs, or makes its staging directory.
+   *
+   * @param onLeft told why something of it stays when it ends, for clean to remove: what was done for it is done
+   */
+  constructor(
+    layout: StoreLayout,
+    locks: LockManager,
+    request: LockRequest,
+    onLeft: (error: unknown) => void = () => {},
+  ) {
     this.id = randomUUID()
     this.#layout = layout
     this.#locks = locks
     this.#request = request
+    this.#onLeft = onLeft
   }
 
   /**
@@ -82,6 +93,8 @@ export class Lease implements AsyncDisposable {
     try {
       if (this.#stagingMade) removeTree(stagingOf(this.#layout, this.id))
       removeIfThere(recordOf(this.#layout, this.id))
+    } catch (error) {
+      this.#onLeft(error)
     } finally {
       closeSync(record)
     }

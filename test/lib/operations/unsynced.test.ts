@@ -1,7 +1,15 @@
 /**
  * Stores that do without syncs, and what happens to them after the machine was started again.
  */
-import { existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type GrootEvent, type GrootStore, initStore, openStore } from '../../../lib/index.js'
 import { treeLines } from '../../../lib/testkit/tree-lines.js'
@@ -37,6 +45,22 @@ function objects(): string[] {
 async function open(driver: string): Promise<GrootStore> {
   return await openStore({ path: place.store, driver, thread: 'caller' })
 }
+
+it('a create looks for what others wrote without a sync before it is done, and for nothing after that', async () => {
+  await using store = await open('vfs')
+  const image = place.image()
+  // What cannot be read, from one moment on.
+  const from = (moment: GrootEvent['kind']) => (event: GrootEvent) => {
+    if (event.kind === moment) mkdirSync(stamp())
+  }
+  const request = { ...place.request({ image, id: 'b1' }), onEvent: from('tree-merged') }
+  await expect(store.create(request)).rejects.toMatchObject({ code: 'system-call' })
+  rmSync(stamp(), { recursive: true })
+  expect([existsSync(`${place.store}/bundles/b1`), await store.list()]).toEqual([false, []])
+  await store.create({ ...place.request({ image, id: 'b1' }), onEvent: from('rootfs-ready') })
+  expect((await store.list()).map(({ id }) => id)).toEqual(['b1'])
+  rmSync(stamp(), { recursive: true })
+})
 
 describe.each(DRIVERS)('a store without syncs, with the driver %s', (driver) => {
   onFilesystemOf(driver)

@@ -1,9 +1,18 @@
-import { existsSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { LockManager } from '../../../lib/locks/locks.js'
 import { endDeadLease, isLeaseAlive, Lease } from '../../../lib/store/leases.js'
 import { RootReader } from '../../../lib/store/roots.js'
-import { useScratch } from '../linux/scratch.js'
+import { isRoot, useScratch } from '../linux/scratch.js'
 import { diffIdOf, SyntheticStore } from './synthetic-store.js'
 
 const scratch = useScratch()
@@ -109,6 +118,27 @@ describe('a lease', () => {
     await lease.need({ image, layers, base })
     for (const path of paths) expect(Date.now() - statSync(path).mtimeMs).toBeLessThan(60_000)
   })
+
+  it.skipIf(!isRoot)(
+    'ends also when something of it cannot be removed, which it tells (needs root)',
+    async () => {
+      const told: unknown[] = []
+      const lease = new Lease(store.layout, locks, soon, (error) => told.push(error))
+      const busy = `${lease.staging()}/busy`
+      mkdirSync(busy)
+      execFileSync('mount', ['-t', 'tmpfs', 'groot-test', busy])
+      try {
+        await lease[Symbol.asyncDispose]()
+      } finally {
+        execFileSync('umount', [busy])
+      }
+      expect(told).toEqual([expect.objectContaining({ code: expect.any(String) })])
+      expect(isLeaseAlive(store.layout, lease.id)).toBe(false)
+      // A leaving, as of a killed process.
+      expect(existsSync(busy)).toBe(true)
+      expect(await endDeadLease(store.layout, lease.id, async () => {})).toBe(true)
+    },
+  )
 
   it('may end twice, also when others removed what was its own', async () => {
     const lease = new Lease(store.layout, locks, soon)
