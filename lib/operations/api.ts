@@ -59,10 +59,7 @@ export interface CreateRequest extends CallOptions {
    * Default: what the store was made with.
    */
   readonly verity?: 'require' | 'try' | 'off'
-  /**
-   * The fs-verity digest that the tree's composefs image must have; 64 hex digits. Otherwise `digest-unexpected`, or
-   * `base-damaged` when it is the image that is mounted which has another.
-   */
+  /** The fs-verity digest that the tree's composefs image must have, and the mounted one too; 64 hex digits. */
   readonly expectDigest?: string
   /** For callers without root: owners become the caller, devices and privileged xattrs are left out and reported. */
   readonly ignoreOwnership?: boolean

@@ -7,7 +7,6 @@
  */
 import { type ByteString, printable } from '../bytes.js'
 import { ImageError } from '../errors.js'
-import { runAtOnce, type Work } from '../linux/slices.js'
 import { type CleanPath, type LayerChange, metadataBytes } from './change.js'
 import { type Directory, IMPLICIT_DIRECTORY, type Inode, type NonDirectory, type Tree } from './model.js'
 import { TooDeep, type WalkOptions, walkToDirectory } from './walk.js'
@@ -56,6 +55,9 @@ export function mergeLayers(layers: Iterable<Iterable<LayerChange>>, limits: Mer
   return { tree: { root: merger.root }, entries: merger.entries, bytes: merger.bytes }
 }
 
+/** Work that yields wherever it may be interrupted. */
+type Steps<T> = Generator<void, T, void>
+
 /** A merge to which layers are added one by one. */
 export class Merger {
   root: Directory = { ...IMPLICIT_DIRECTORY, kind: 'directory', children: new Map() }
@@ -75,11 +77,12 @@ export class Merger {
 
   /** @param number position of the layer, base is 0; for messages */
   apply(changes: readonly LayerChange[], number: number): void {
-    runAtOnce(this.applyInSteps(changes, number))
+    const steps = this.applyInSteps(changes, number)
+    while (steps.next().done !== true);
   }
 
   /** The same as work that may be interrupted; when it was, the tree is of no use. */
-  *applyInSteps(changes: readonly LayerChange[], number: number): Work<void> {
+  *applyInSteps(changes: readonly LayerChange[], number: number): Steps<void> {
     this.#number = number
     this.#count(changes)
     let kept: LinkTargets | null = null
@@ -135,7 +138,7 @@ export class Merger {
    * Hard links to files that only lower layers have, looked up before this layer's whiteouts can take the name away: a
    * layer that renames a file says "link new to old" and "old is gone", in either order.
    */
-  *#rememberLinkTargets(changes: readonly LayerChange[]): Work<LinkTargets | null> {
+  *#rememberLinkTargets(changes: readonly LayerChange[]): Steps<LinkTargets | null> {
     let kept: Map<string, Inode> | null = null
     for (let at = 0; at < changes.length; at++) {
       if (at % SLICE === 0) yield
@@ -148,7 +151,7 @@ export class Merger {
     return kept
   }
 
-  *#applyMarkers(changes: readonly LayerChange[], own: OwnPaths): Work<void> {
+  *#applyMarkers(changes: readonly LayerChange[], own: OwnPaths): Steps<void> {
     // All are looked up before any acts: one marker may remove a symlink that another goes through.
     const acts: (() => void)[] = []
     for (let at = 0; at < changes.length; at++) {

@@ -1,7 +1,7 @@
 /**
  * After a clean exactly what can be reached is left, whatever the store held.
  */
-import { closeSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -114,5 +114,5 @@ function leave({ layout }: SyntheticStore, what: string): void {
   if (what === 'trash') writeFileSync(`${layout.trash}/layer-0123456789abcdef`, 'x')
   if (what === 'staging') writeFileSync(`${layout.staging}/dead`, 'x')
   if (what === 'temporary') writeFileSync(`${layout.records}/.tmp-web.json-0123456789ab`, 'x')
-  if (what === 'bundle') writeFileSync(`${layout.bundles}/orphan`, 'x')
+  if (what === 'bundle') mkdirSync(`${layout.bundles}/orphan`)
 }
