@@ -23,6 +23,7 @@ import {
   checkFields,
   DELETE_STORE,
   FILTER,
+  type Fields,
   INFO,
   INIT_STORE,
   LOGIN,
@@ -112,38 +113,28 @@ export async function logout(request: LogoutRequest): Promise<LogoutResult> {
   return atBorder(LOGOUT, request, async () => (await import('./operations/login.js')).logout(request))
 }
 
+/** Carries out a tool over the border, loaded when it is asked for. */
+function tool<T extends object, R>(
+  fields: Fields<T>,
+  load: () => Promise<(request: T) => Promise<R>>,
+): (request: T) => Promise<R> {
+  return (request) => atBorder(fields, request, async () => (await load())(request))
+}
+
 /** Composefs images without a store: what mkcomposefs, composefs-info and mount.composefs do. See docs/composefs.md. */
 export const composefs: ComposefsTools = {
   make: (request) =>
     atBorder(makeFields(request), request, async () =>
       (await import('./operations/composefs/make.js')).makeImage(request),
     ),
-  info: (request) =>
-    atBorder(INFO, request, async () =>
-      (await import('./operations/composefs/info.js')).infoOfImages(request),
-    ),
-  list: (request) =>
-    atBorder(FILTER, request, async () =>
-      (await import('./operations/composefs/list.js')).listImages(request),
-    ),
-  dump: (request) =>
-    atBorder(FILTER, request, async () =>
-      (await import('./operations/composefs/dump.js')).dumpImages(request),
-    ),
-  objects: (request) =>
-    atBorder(FILTER, request, async () =>
-      (await import('./operations/composefs/objects.js')).objectsOfImages(request),
-    ),
-  missingObjects: (request) =>
-    atBorder(MISSING, request, async () =>
-      (await import('./operations/composefs/objects.js')).missingObjects(request),
-    ),
-  measure: (request) =>
-    atBorder(MEASURE, request, async () =>
-      (await import('./operations/composefs/measure.js')).measureFiles(request),
-    ),
-  mount: (request) =>
-    atBorder(MOUNT, request, async () =>
-      (await import('./operations/composefs/mount.js')).mountImage(request),
-    ),
+  info: tool(INFO, async () => (await import('./operations/composefs/info.js')).infoOfImages),
+  list: tool(FILTER, async () => (await import('./operations/composefs/list.js')).listImages),
+  dump: tool(FILTER, async () => (await import('./operations/composefs/dump.js')).dumpImages),
+  objects: tool(FILTER, async () => (await import('./operations/composefs/objects.js')).objectsOfImages),
+  missingObjects: tool(
+    MISSING,
+    async () => (await import('./operations/composefs/objects.js')).missingObjects,
+  ),
+  measure: tool(MEASURE, async () => (await import('./operations/composefs/measure.js')).measureFiles),
+  mount: tool(MOUNT, async () => (await import('./operations/composefs/mount.js')).mountImage),
 }

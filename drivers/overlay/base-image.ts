@@ -7,14 +7,18 @@
 import { closeSync, fstatSync, readSync } from 'node:fs'
 import {
   type BaseId,
+  baseDamaged,
   isErrno,
   isGrootError,
   openImage,
   readComposefsHeader,
+  runAtOnce,
+  runInSlices,
   type VerityDigest,
   VerityHasher,
+  type Work,
 } from '../../lib/driver/kit.js'
-import { type Base, baseDamaged } from './bases.js'
+import type { Base } from './bases.js'
 
 const HEADER_BYTES = 1152
 const READ_BYTES = 1024 * 1024
@@ -52,9 +56,18 @@ export function hasAcl(image: number, id: BaseId): boolean {
 
 /** Computes the fs-verity digest. Slow: reads the whole image. */
 export function digestOf(image: number): VerityDigest {
+  return runAtOnce(digestInSteps(image))
+}
+
+/** The same, and lets other things happen in between. */
+export async function digestInSlices(image: number): Promise<VerityDigest> {
+  return await runInSlices(digestInSteps(image))
+}
+
+function* digestInSteps(image: number): Work<VerityDigest> {
   const hasher = new VerityHasher()
   const buffer = Buffer.allocUnsafe(READ_BYTES)
-  for (let at = 0; ; ) {
+  for (let at = 0; ; yield) {
     const length = readSync(image, buffer, 0, buffer.length, at)
     if (length === 0) return hasher.digest()
     hasher.update(buffer.subarray(0, length))

@@ -9,8 +9,8 @@ import {
   BaseNotes,
   type BaseSpec,
   type BaseUsage,
+  baseDamaged,
   type Directory,
-  type ErrorOptions,
   IntegrityError,
   namesIn,
   removeTreeInSlices,
@@ -18,6 +18,7 @@ import {
   type VerityDigest,
   type VerityMode,
 } from '../../lib/driver/kit.js'
+import { digestInSlices, openBaseImage } from './base-image.js'
 import type { BaseKind } from './options.js'
 
 /** What base.json holds. */
@@ -96,13 +97,13 @@ export class Bases {
     const base = this.read(id)
     if (base.digest !== digest) throw damaged(id, digest, base.digest)
     if (base.kind !== 'composefs') return
-    const [{ openBaseImage }, { digestOfFile }] = await Promise.all([
-      import('./base-image.js'),
-      import('./make-base.js'),
-    ])
-    closeSync(openBaseImage(this.image(id), id, base))
-    const found = await digestOfFile(this.image(id))
-    if (found !== digest) throw damaged(id, digest, found)
+    const image = openBaseImage(this.image(id), id, base)
+    try {
+      const found = await digestInSlices(image)
+      if (found !== digest) throw damaged(id, digest, found)
+    } finally {
+      closeSync(image)
+    }
   }
 }
 
@@ -131,11 +132,6 @@ export function noVerity(): UnsupportedError {
 export function damaged(id: BaseId, expected: string, found: string | null): IntegrityError {
   const why = `its image measures ${found ?? 'nothing'}, ${expected} was made`
   return baseDamaged(id, why, { facts: { expected, found } })
-}
-
-export function baseDamaged(id: BaseId, why: string, { facts, cause }: ErrorOptions = {}): IntegrityError {
-  const message = `Cannot use base "${id}": ${why}; groot check --repair makes it again`
-  return new IntegrityError('base-damaged', message, { facts: { base: id, ...facts }, cause })
 }
 
 export function objectDamaged(object: VerityDigest, cause: string): IntegrityError {

@@ -1,16 +1,7 @@
 /**
  * Making a base: its contents looked at and, where that can be, given fs-verity; its image or its directory written.
  */
-import {
-  closeSync,
-  constants,
-  fchmodSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, constants, fchmodSync, fsyncSync, mkdirSync, openSync } from 'node:fs'
 import {
   type BaseSpec,
   contentsOf,
@@ -25,15 +16,14 @@ import {
   syncFilesystemOf,
   throwIfAborted,
   type VerityDigest,
-  VerityHasher,
   type VerityMode,
+  writeAll,
 } from '../../lib/driver/kit.js'
 import { type Base, damaged, noVerity, objectDamaged, type RecordedTop } from './bases.js'
 import type { BaseKind } from './options.js'
 
 const BLOCK_BYTES = 4096
 const SLICE = 256 // objects between two looks at the signal and the event loop
-const READ_BYTES = 1024 * 1024
 
 /** What a base is to be: its directory, which is not there yet, and how it is made. */
 export interface BasePlan {
@@ -116,7 +106,7 @@ function writeImage({ directory, spec }: BasePlan, verity: boolean): { bytes: nu
   let bytes = 0
   try {
     for (const piece of spec.image.chunks()) {
-      for (let at = 0; at < piece.length; ) at += writeSync(fd, piece, at)
+      writeAll(fd, piece)
       bytes += piece.length
     }
     fchmodSync(fd, 0o444)
@@ -170,21 +160,5 @@ function openOf(path: string, digest: VerityDigest): number {
   } catch (error) {
     if (isErrno(error, 'ENOENT')) throw objectMissing(digest, error)
     throw error
-  }
-}
-
-export async function digestOfFile(path: string): Promise<VerityDigest> {
-  const hasher = new VerityHasher()
-  const buffer = Buffer.alloc(READ_BYTES)
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW)
-  try {
-    for (;;) {
-      const length = readSync(fd, buffer)
-      if (length === 0) return hasher.digest()
-      hasher.update(buffer.subarray(0, length))
-      await new Promise(setImmediate)
-    }
-  } finally {
-    closeSync(fd)
   }
 }

@@ -2,7 +2,7 @@
  * What a driver notes of each base, as JSON in the base's own directory: `<id>/base.json`.
  */
 import { closeSync, fsyncSync, openSync, readFileSync, writeFileSync } from 'node:fs'
-import { IntegrityError, isErrno, NotFoundError } from '../errors.js'
+import { type ErrorOptions, IntegrityError, isErrno, NotFoundError } from '../errors.js'
 import { syncDirectory } from '../linux/sync.js'
 import type { BaseId } from '../store/base-id.js'
 
@@ -62,11 +62,12 @@ function parse(id: BaseId, text: string): object {
   } catch {
     // Told below, like all else that was never written.
   }
-  throw new IntegrityError(
-    'base-damaged',
-    `Cannot use base "${id}": its notes are not what was written; groot check --repair makes it again`,
-    { facts: { base: id } },
-  )
+  throw baseDamaged(id, 'its notes are not what was written')
+}
+
+export function baseDamaged(id: BaseId, why: string, { facts, cause }: ErrorOptions = {}): IntegrityError {
+  const message = `Cannot use base "${id}": ${why}; groot check --repair makes it again`
+  return new IntegrityError('base-damaged', message, { facts: { base: id, ...facts }, cause })
 }
 
 export function baseMissing(id: BaseId, cause: unknown): NotFoundError {

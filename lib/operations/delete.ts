@@ -37,10 +37,11 @@ export async function removeBundle(store: OpenedStore, id: BundleId, request: Lo
   if (!existsSync(layout.record(id)) && !hasDirectory(layout, id)) return false
   await using _lock = await locks.bundle(id, request)
   const trashed = trashRecord(store, id)
-  const unfinished = trashed === null && hasDirectory(layout, id) ? trashedRecords(layout, id) : []
+  const isThere = hasDirectory(layout, id)
+  const unfinished = trashed === null && isThere ? trashedRecords(layout, id) : []
   // What is removed must not be gone before the record is: it would come back without.
   if (trashed !== null && !store.isOrdered) await syncDirectoryLater(layout.records)
-  if (trashed !== null && !hasDirectory(layout, id)) removeIfThere(layout.bundle(id))
+  if (trashed !== null && !isThere) removeIfThere(layout.bundle(id))
   await removeLeavings(store, id)
   if (trashed !== null) {
     await removeTrashed(trashed)
@@ -58,7 +59,7 @@ export async function removeBundle(store: OpenedStore, id: BundleId, request: Lo
  */
 export async function removeLeavings({ layout, driver }: OpenedStore, id: BundleId): Promise<void> {
   const directory = layout.bundle(id)
-  if (!hasDirectory(layout, id) && statOf(directory) !== null) {
+  if (statOf(directory)?.isDirectory() === false) {
     const cause = 'it is not a directory'
     const message = `Cannot use "${directory}" for bundle "${id}": ${cause}`
     throw new StoreError('store-unsafe', message, { facts: { path: directory, cause } })

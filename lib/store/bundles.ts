@@ -72,8 +72,10 @@ export function listBundlePlaces(layout: StoreLayout): {
   const strays: string[] = []
   for (const name of namesIn(layout.bundles).sort()) {
     const id = BUNDLE_ID.test(name) ? (name as BundleId) : null
-    if (id !== null && hasDirectory(layout, id)) directories.push(id)
-    else if (id === null || isStray(layout, id)) strays.push(name)
+    const stat = statOf(`${layout.bundles}/${name}`)
+    if (id !== null && stat?.isDirectory()) directories.push(id)
+    // Gone meanwhile is none; with a record it stands in the place of a bundle that is damaged.
+    else if (id === null || (stat !== null && !existsSync(layout.record(id)))) strays.push(name)
   }
   return { directories, strays }
 }
@@ -81,11 +83,6 @@ export function listBundlePlaces(layout: StoreLayout): {
 /** Whether a bundle's directory is there, with a record or without. A symlink is none, and is never followed. */
 export function hasDirectory(layout: StoreLayout, id: BundleId): boolean {
   return statOf(layout.bundle(id))?.isDirectory() ?? false
-}
-
-/** Gone meanwhile is none; with a record it stands in the place of a bundle that is damaged. */
-function isStray(layout: StoreLayout, id: BundleId): boolean {
-  return statOf(layout.bundle(id)) !== null && !hasDirectory(layout, id) && !existsSync(layout.record(id))
 }
 
 function parseBundle(value: unknown, id: BundleId): BundleRecord {

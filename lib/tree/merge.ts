@@ -9,7 +9,7 @@ import { type ByteString, printable } from '../bytes.js'
 import { ImageError } from '../errors.js'
 import { type CleanPath, type LayerChange, metadataBytes } from './change.js'
 import { type Directory, IMPLICIT_DIRECTORY, type Inode, type NonDirectory, type Tree } from './model.js'
-import { TooDeep, type WalkOptions, walkToDirectory } from './walk.js'
+import { type WalkOptions, walkToDirectory } from './walk.js'
 
 /** Caps on the merged tree; see LayerLimits. */
 export interface MergeLimits {
@@ -231,21 +231,15 @@ export class Merger {
       else plain = false
     }
     if (plain) return at
-    const parent = this.#walkMaking(path.slice(0, -1), path)
+    const { maxDepth } = this.#limits
+    const onDepth = (depth: number) => {
+      if (depth < maxDepth) return
+      throw this.#refused(path, `it would stand more than ${maxDepth} levels deep`, 'limit-exceeded')
+    }
+    const parent = this.#walk(path.slice(0, -1), { onMade: this.#made, onDepth })
     if (parent === undefined)
       throw this.#refused(path, 'a parent of it is not a directory or a symlink that leads nowhere')
     return parent
-  }
-
-  /** @param path of the entry that a directory is needed for */
-  #walkMaking(to: CleanPath, path: CleanPath): Directory | undefined {
-    const { maxDepth } = this.#limits
-    try {
-      return this.#walk(to, { onMade: this.#made, maxDepth: maxDepth - 1 })
-    } catch (error) {
-      if (!(error instanceof TooDeep)) throw error
-      throw this.#refused(path, `it would stand more than ${maxDepth} levels deep`, 'limit-exceeded')
-    }
   }
 
   /** What a path names, its last component not followed. */

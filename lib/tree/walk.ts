@@ -11,16 +11,13 @@ const MAX_SYMLINKS = 40 // as the kernel: more in one path is ELOOP
 export interface WalkOptions {
   /** Makes missing directories, also those that a dangling symlink points to: what later entries then fill. Told of each. */
   readonly onMade?: () => void
-  /** Levels that a walk which makes directories may go down to. */
-  readonly maxDepth?: number
+  /** Told how deep each directory stands that is gone down to; may throw. */
+  readonly onDepth?: (depth: number) => void
   /** Asked for the real path of each symlink before it is followed; true ends the walk without a result. */
   readonly replaced?: (path: CleanPath) => boolean
   /** Told how many components are to be looked at next; may throw. */
   readonly onSteps?: (count: number) => void
 }
-
-/** A directory that stands deeper than is allowed. */
-export class TooDeep extends Error {}
 
 /**
  * The directory that a path leads to, the last component followed too; undefined when there is none: something is
@@ -48,9 +45,9 @@ export function walkToDirectory(
     const next =
       at.children.get(name) ?? (how.onMade === undefined ? undefined : makeDirectory(at, name, how))
     if (next?.kind === 'directory') {
-      if (how.maxDepth !== undefined && names.length >= how.maxDepth) throw new TooDeep()
       above.push(at)
       names.push(name)
+      how.onDepth?.(names.length)
       at = next
     } else if (next?.kind === 'symlink') {
       if (++links > MAX_SYMLINKS || how.replaced?.([...names, name]) === true) return undefined
