@@ -3,6 +3,7 @@
  *
  * No console output, no process exit, no global state.
  */
+import { withSyncs } from './linux/sync-mode.js'
 import type {
   DeleteStoreOptions,
   GrootStore,
@@ -68,7 +69,8 @@ export async function openStore(options: OpenStoreOptions): Promise<GrootStore> 
  */
 export async function initStore(options: InitStoreOptions): Promise<StoreInfo> {
   checkFields(INIT_STORE, options)
-  return (await import('./operations/init-store.js')).initStore(options)
+  const { initStore } = await import('./operations/init-store.js')
+  return await withSyncs(() => initStore(options))
 }
 
 /**
@@ -78,7 +80,8 @@ export async function initStore(options: InitStoreOptions): Promise<StoreInfo> {
  */
 export async function mountStore(options: MountStoreOptions): Promise<MountStoreResult> {
   checkFields(MOUNT_STORE, options)
-  return (await import('./operations/mount-store.js')).mountStore(options)
+  const { mountStore } = await import('./operations/mount-store.js')
+  return await withSyncs(() => mountStore(options))
 }
 
 /**
@@ -88,7 +91,8 @@ export async function mountStore(options: MountStoreOptions): Promise<MountStore
  */
 export async function deleteStore(options: DeleteStoreOptions): Promise<void> {
   checkFields(DELETE_STORE, options)
-  return (await import('./operations/delete-store.js')).deleteStore(options)
+  const { deleteStore } = await import('./operations/delete-store.js')
+  return await withSyncs(() => deleteStore(options))
 }
 
 /**
@@ -124,9 +128,10 @@ function tool<T extends object, R>(
 /** Composefs images without a store: what mkcomposefs, composefs-info and mount.composefs do. See docs/composefs.md. */
 export const composefs: ComposefsTools = {
   make: (request) =>
-    atBorder(makeFields(request), request, async () =>
-      (await import('./operations/composefs/make.js')).makeImage(request),
-    ),
+    atBorder(makeFields(request), request, async () => {
+      const { makeImage } = await import('./operations/composefs/make.js')
+      return await withSyncs(() => makeImage(request))
+    }),
   info: tool(INFO, async () => (await import('./operations/composefs/info.js')).infoOfImages),
   list: tool(FILTER, async () => (await import('./operations/composefs/list.js')).listImages),
   dump: tool(FILTER, async () => (await import('./operations/composefs/dump.js')).dumpImages),

@@ -1,10 +1,8 @@
 /**
  * Making written things durable. All calls wait for the disk, so they belong on a worker thread.
  *
- * Within withoutSyncs nothing waits and nothing is written early, whoever asks for it, drivers included: a store that may be
- * lost (lib/store/unsynced.ts) is left to the kernel.
+ * In an operation that does without (sync-mode.ts) nothing waits and nothing is written early: its store is left to the kernel.
  */
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { byteString } from '../bytes.js'
 import { pathString } from './c-string.js'
 import { calls } from './calls.js'
@@ -15,21 +13,10 @@ import {
 } from './constants.js'
 import { ERRNO, errnoError } from './errno.js'
 import { close, failed, openDirectory, uninterrupted } from './files.js'
+import { isSyncing } from './sync-mode.js'
 
 /** What some network and FUSE filesystems say to fsync of a directory. */
 const NOTHING_TO_SYNC = ERRNO.EINVAL
-
-const leavingOut = new AsyncLocalStorage<true>()
-
-/** Carries out work whose syncs are left out, also those after it has waited for something. */
-export function withoutSyncs<T>(work: () => T): T {
-  return leavingOut.run(true, work)
-}
-
-/** Whether syncs are carried out here; for handing the work on to another thread. */
-export function isSyncing(): boolean {
-  return leavingOut.getStore() === undefined
-}
 
 /** Writes all that is not on disk yet of the filesystem that a descriptor is on, names and metadata too (syncfs). */
 export function syncFilesystem(fd: number): void {

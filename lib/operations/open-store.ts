@@ -3,7 +3,7 @@
  */
 import { programFile } from '../driver/program.js'
 import { StoreError, toGrootError } from '../errors.js'
-import { withoutSyncs } from '../linux/sync.js'
+import { withoutSyncs, withSyncs } from '../linux/sync-mode.js'
 import type {
   CallOptions,
   CheckOptions,
@@ -36,10 +36,9 @@ export async function openStoreHere(options: OpenStoreOptions, program = program
     const open = () => openExisting(options.path, options.driver, command, () => {}, isCallers, program)
     let store = await open()
     if (store === null && options.make !== false) {
-      await (await import('./init-store.js')).makeStore(
-        { path: options.path, ...(options.driver === undefined ? {} : { driver: options.driver }) },
-        program,
-      )
+      const { makeStore } = await import('./init-store.js')
+      const { path, driver } = options
+      await withSyncs(() => makeStore({ path, ...(driver === undefined ? {} : { driver }) }, program))
       store = await open()
     }
     if (store === null) {
@@ -72,9 +71,9 @@ class LocalStore implements GrootStore {
   }
   delete(id: string, options: CallOptions = {}) {
     return asGroot(`Cannot delete bundle "${id}"`, () =>
-      this.#store.descriptor.noSync
-        ? withoutSyncs(() => deleteBundle(this.#store, id, options))
-        : deleteBundle(this.#store, id, options),
+      (this.#store.descriptor.noSync ? withoutSyncs : withSyncs)(() =>
+        deleteBundle(this.#store, id, options),
+      ),
     )
   }
   list(options: CallOptions = {}) {
@@ -85,7 +84,7 @@ class LocalStore implements GrootStore {
   }
   // What follows is loaded when it is asked for: most processes create, delete and list.
   limit(id: string, request: LimitRequest) {
-    return asGroot(`Cannot limit bundle "${id}"`, async () =>
+    return asDurable(`Cannot limit bundle "${id}"`, async () =>
       (await import('./limit.js')).limitBundle(this.#store, id, request),
     )
   }
@@ -111,12 +110,12 @@ class LocalStore implements GrootStore {
     )
   }
   unmount(id: string, options: CallOptions = {}) {
-    return asGroot(`Cannot unmount bundle "${id}"`, async () =>
+    return asDurable(`Cannot unmount bundle "${id}"`, async () =>
       (await import('./mounts.js')).unmountBundle(this.#store, id, options),
     )
   }
   check(options: CheckOptions = {}) {
-    return asGroot('Cannot check the store', async () =>
+    return asDurable('Cannot check the store', async () =>
       (await import('./check.js')).checkStore(this.#store, options),
     )
   }
@@ -133,17 +132,17 @@ class LocalStore implements GrootStore {
     )
   }
   removeImages(request: RemoveImagesRequest) {
-    return asGroot('Cannot remove images', async () =>
+    return asDurable('Cannot remove images', async () =>
       (await import('./rmi.js')).removeImages(this.#store, request),
     )
   }
   pin(image: string, options: CallOptions = {}) {
-    return asGroot(`Cannot pin image "${image}"`, async () =>
+    return asDurable(`Cannot pin image "${image}"`, async () =>
       (await import('./pins.js')).pinImage(this.#store, image, options),
     )
   }
   unpin(image: string, _options: CallOptions = {}) {
-    return asGroot(`Cannot unpin image "${image}"`, async () =>
+    return asDurable(`Cannot unpin image "${image}"`, async () =>
       (await import('./pins.js')).unpinImage(this.#store, image),
     )
   }
@@ -165,6 +164,11 @@ async function asGroot<T>(doing: string, work: () => Promise<T>): Promise<T> {
   } catch (error) {
     throw toGrootError(error, doing)
   }
+}
+
+/** The same for what writes with syncs in any store. */
+function asDurable<T>(doing: string, work: () => Promise<T>): Promise<T> {
+  return asGroot(doing, () => withSyncs(work))
 }
 
 /** What those who wait for our locks are told. Never arguments: they are nobody's business. */

@@ -1,7 +1,8 @@
 /**
  * What surrounds an operation that writes: whether its syncs are left out, and what that needs before and after.
  */
-import { isSyncing, syncFilesystemOf, withoutSyncs } from '../linux/sync.js'
+import { syncFilesystemOf } from '../linux/sync.js'
+import { isSyncing, withoutSyncs, withSyncs } from '../linux/sync-mode.js'
 import { checkWritable } from '../store/descriptor.js'
 import { stampUnsynced, unsyncedState } from '../store/unsynced.js'
 import type { CallOptions } from './api.js'
@@ -25,17 +26,20 @@ export async function whileWriting<T>(
   const state = unsyncedState(layout)
   if (state === 'before') {
     checkWritable(layout.descriptor, descriptor)
-    await (await import('./recover.js')).recoverStore(store, options)
+    const { recoverStore } = await import('./recover.js')
+    await withSyncs(() => recoverStore(store, options))
   }
   if (options.noSync ?? descriptor.noSync) {
     checkWritable(layout.descriptor, descriptor)
     // One that was verified just now has no stamp any more.
-    if (state !== 'here') stampUnsynced(layout)
+    if (state !== 'here') await withSyncs(async () => stampUnsynced(layout))
     return await withoutSyncs(work)
   }
-  const result = await work()
-  if (!syncsFound) syncFound(store)
-  return result
+  return await withSyncs(async () => {
+    const result = await work()
+    if (!syncsFound) syncFound(store)
+    return result
+  })
 }
 
 /** What an operation finds, and builds on, others may have written without a sync: one that promises to be durable syncs it. */

@@ -6,13 +6,8 @@
  * filesystem keeps the order of metadata, contents are waited for and nothing is synced but the name that comes last.
  */
 import { closeSync, fstatSync, openSync, statSync } from 'node:fs'
-import {
-  isSyncing,
-  startWriteback,
-  syncDirectoryLater,
-  syncFileLater,
-  writeContentsLater,
-} from '../linux/sync.js'
+import { startWriteback, syncDirectoryLater, syncFileLater, writeContentsLater } from '../linux/sync.js'
+import { isSyncing } from '../linux/sync-mode.js'
 import { writeAll } from '../linux/write-all.js'
 
 export class DurableBatch implements Disposable {

@@ -5,7 +5,8 @@
  */
 import { closeSync, openSync } from 'node:fs'
 import { BugError, throwIfAborted } from '../errors.js'
-import { isSyncing, syncFilesystemLater } from '../linux/sync.js'
+import { syncFilesystemLater } from '../linux/sync.js'
+import { isSyncing } from '../linux/sync-mode.js'
 import { Turns } from '../linux/turns.js'
 import { type Job, type JobResults, runJob } from './jobs.js'
 import type { JobRunner, RunOptions } from './pool.js'

@@ -16,7 +16,8 @@ import {
 import type { LayerLimits } from '../layer/limits.js'
 import { verifyLayer, verifyObject } from '../layer/verify.js'
 import { namesIn } from '../linux/names.js'
-import { withoutSyncs } from '../linux/sync.js'
+import { hashBlocksTogether } from '../linux/sha256-lanes.js'
+import { withoutSyncs } from '../linux/sync-mode.js'
 import { objectReader } from '../store/objects.js'
 
 export type BlobInput =
@@ -91,6 +92,7 @@ export async function runJob(job: Job, context: JobContext): Promise<JobResults[
     case 'verify-layer':
       return { bytes: verifyLayer(job.record, job.diffId, objectReader(job.objects), job.limits) }
     case 'verify-objects':
+      await hashBlocksTogether()
       return verifyObjects(job, context)
     default:
       return job satisfies never
@@ -98,6 +100,7 @@ export async function runJob(job: Job, context: JobContext): Promise<JobResults[
 }
 
 async function runIngest({ request, blob }: IngestJob, context: JobContext): Promise<IngestResult | null> {
+  await hashBlocksTogether()
   const chunks = blob.kind === 'file' ? fileChunks(blob.path, blob.offset, blob.length) : context.stream
   try {
     const ingest = () => ingestLayer(request, interruptible(chunks, context), context)

@@ -3,6 +3,7 @@
  */
 import { parentPort } from 'node:worker_threads'
 import { AbortedError, BugError } from '../errors.js'
+import { hashBlocksTogether } from '../linux/sha256-lanes.js'
 import type { Work } from '../linux/slices.js'
 import type { ToCrew, ToScanThread } from './scan-crew.js'
 import { FileScanner } from './scan-files.js'
@@ -11,6 +12,9 @@ import { toWire } from './wire-error.js'
 
 const port = parentPort
 if (port === null) throw new BugError('Cannot run a scanning thread outside of a worker')
+
+// What is read before it is there is hashed as well.
+void hashBlocksTogether()
 
 let scanner: FileScanner | null = null
 let aborted: Int32Array = new Int32Array(1)

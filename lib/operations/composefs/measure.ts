@@ -3,6 +3,7 @@
  */
 import { VerityHasher } from '../../composefs/verity.js'
 import { throwIfAborted, toGrootError } from '../../errors.js'
+import { hashBlocksTogether } from '../../linux/sha256-lanes.js'
 import { measureVerity } from '../../linux/verity.js'
 import type { ComposefsHash, ComposefsInput, MeasuredFile, MeasureRequest } from './api.js'
 import { bytesOf, bytesOfOpened, nameOf, type OpenInput, openInput } from './input.js'
@@ -12,6 +13,7 @@ export async function measureFiles({
   hash = 'sha256',
   signal,
 }: MeasureRequest): Promise<MeasuredFile[]> {
+  await hashBlocksTogether()
   const measured: MeasuredFile[] = []
   for (const file of files) {
     throwIfAborted(signal)
