@@ -10,7 +10,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { composefs } from '../lib/index.js'
-import { median } from './measure.js'
+import { environmentWith, median } from './measure.js'
 import { MAIN } from './rows.js'
 import { markdown } from './table.js'
 
@@ -75,7 +75,7 @@ function checkDigests(samples: readonly Sample[]): void {
 function command([program, ...args]: readonly string[], hasDigest: boolean): Sample {
   const cpuBefore = childCpuMs()
   const begun = performance.now()
-  const { status, stdout, stderr } = spawnSync(program!, args, { encoding: 'utf8' })
+  const { status, stdout, stderr } = spawnSync(program!, args, { encoding: 'utf8', env: environmentWith() })
   const wallMs = performance.now() - begun
   if (status !== 0) throw new Error(`${program} ${args.join(' ')}: ${stderr}`)
   return { wallMs, cpuMs: childCpuMs() - cpuBefore, digest: hasDigest ? stdout.trim() : null }
@@ -89,7 +89,7 @@ function childCpuMs(): number {
 
 function inside(path: string): { readonly cold: Sample; readonly warm: Sample } {
   const argv = [process.argv[1]!, '--inside', path]
-  return JSON.parse(execFileSync(process.execPath, argv, { encoding: 'utf8' }))
+  return JSON.parse(execFileSync(process.execPath, argv, { encoding: 'utf8', env: environmentWith() }))
 }
 
 async function printInside(path: string): Promise<void> {

@@ -21,7 +21,7 @@ export interface Sample {
 export interface Command {
   readonly argv: readonly [string, ...string[]]
   readonly cwd?: string
-  /** Beside this process's own. */
+  /** Beside what all have. */
   readonly env?: Readonly<Record<string, string>>
   /** A process that works for the command: what it takes is counted, too. */
   readonly daemonPid?: number
@@ -56,6 +56,19 @@ export async function measure(command: Command, filesystem: string, signal: Abor
     syncSeconds: seconds(synced - ended),
     writtenBytes: written === undefined ? null : deviceBytes(filesystem)!.written - written,
   }
+}
+
+/**
+ * What all tools are given, so that what this machine's user has set measures nothing: NODE_EXTRA_CA_CERTS, for one, has Node 20
+ * read certificates at its start, which takes longer than all else it does then.
+ */
+export function environmentWith(env: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const shared: Record<string, string> = {}
+  for (const name of ['PATH', 'HOME', 'LANG', 'TMPDIR']) {
+    const value = process.env[name]
+    if (value !== undefined) shared[name] = value
+  }
+  return { ...shared, ...env }
 }
 
 interface DaemonShare {
@@ -98,7 +111,7 @@ async function runGroup(
   signal.throwIfAborted()
   const child = spawn(argv[0]!, argv.slice(1), {
     cwd,
-    env: { ...process.env, ...env },
+    env: environmentWith(env),
     detached: true,
     stdio: ['ignore', 'ignore', 'pipe'],
   })

@@ -12,7 +12,7 @@ import { removeTree } from '../lib/linux/remove-tree.js'
 import { unmountBelow } from './filesystem.js'
 import type { LibraryAtOnce, LibraryMemory } from './library.js'
 import type { LibraryTimes } from './library-times.js'
-import { measure } from './measure.js'
+import { environmentWith, measure } from './measure.js'
 import { type Bench, peerImage } from './peers-rows.js'
 import { runNow, script } from './peers-tools.js'
 
@@ -72,7 +72,7 @@ async function call<T>(
   count: number,
 ): Promise<T> {
   const args = ['--expose-gc', PROGRAM, work, path, image, String(count)]
-  const { stdout } = await promisify(execFile)(process.execPath, args, { signal })
+  const { stdout } = await promisify(execFile)(process.execPath, args, { signal, env: environmentWith() })
   return JSON.parse(stdout) as T
 }
 

@@ -45,7 +45,8 @@ export async function measureShortLimits(bench: Bench): Promise<void> {
     const mount = `mount -t overlay -o ${options} overlay ${directory}/merged && umount ${directory}/merged`
     for (let i = 0; i < SHORT_TIMES; i++) {
       await limit(bench, 'any', 'mount, umount of an overlay', mount)
-      await limit(bench, 'any', 'node -e 0', `${process.execPath} -e 0`)
+      for (const { program, suffix } of bench.runtimes)
+        await limit(bench, 'any', `node -e 0${suffix}`, `${program} -e 0`)
     }
   } finally {
     unmountBelow(directory)

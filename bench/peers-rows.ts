@@ -5,7 +5,7 @@
 import { diskUse } from './filesystem.js'
 import { measure } from './measure.js'
 import type { Results } from './peers-results.js'
-import { inTurn, type PeerImage, type Places, type Tool } from './peers-tools.js'
+import { inTurn, type PeerImage, type Places, type Runtime, type Tool } from './peers-tools.js'
 
 export const PARTS = [
   'cold',
@@ -25,6 +25,7 @@ export interface Bench {
   readonly places: Places
   readonly results: Results
   readonly parts: ReadonlySet<Part>
+  readonly runtimes: readonly Runtime[]
   readonly signal: AbortSignal
 }
 

@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path'
 import { removeTree } from '../lib/linux/remove-tree.js'
 import { findTool } from '../test/images/tools.js'
 import { unmountBelow } from './filesystem.js'
-import type { Command } from './measure.js'
+import { type Command, environmentWith } from './measure.js'
 import { MAIN } from './rows.js'
 
 /** An image as the tools are given it. */
@@ -106,7 +106,7 @@ export function inTurn(texts: readonly string[]): string {
 /** Runs what is not measured. */
 export function runNow({ argv, env }: Command): void {
   execFileSync(argv[0], argv.slice(1), {
-    env: { ...process.env, ...env },
+    env: environmentWith(env),
     stdio: ['ignore', 'ignore', 'inherit'],
     timeout: 120_000,
   })
@@ -119,19 +119,49 @@ export function wipe(root: Root, directory: string): void {
   removeTree(directory)
 }
 
-export function grootTools(places: Places): Tool[] {
-  return [
-    grootTool(places, 'groot', [], 'every byte verified, contents stored once, durable when it ends'),
-    grootTool(places, 'groot --no-sync', ['--no-sync'], 'the same, and not waiting for the disk'),
-  ]
+/** A Node that groot is run by. */
+export interface Runtime {
+  readonly program: string
+  /** What is behind the name of a tool that is run by it; empty for that of the benchmark itself. */
+  readonly suffix: string
 }
 
-function grootTool({ place, registry }: Places, name: string, init: readonly string[], about: string): Tool {
-  const store = `${place}/${name.replaceAll(' ', '')}`
+/** @param programs further Nodes @throws when one of them does not start */
+export function runtimesOf(programs: readonly string[]): Runtime[] {
+  const others = programs.map((program) => {
+    const version = versionOf(null, program)
+    if (version === null) throw new Error(`Cannot run ${program}`)
+    return { program, suffix: ` (Node ${version.replace(/^v|\..*$/g, '')})` }
+  })
+  return [{ program: process.execPath, suffix: '' }, ...others]
+}
+
+export function grootTools(places: Places, runtimes: readonly Runtime[]): Tool[] {
+  return runtimes.flatMap((runtime) => [
+    grootTool(
+      places,
+      runtime,
+      'groot',
+      [],
+      'every byte verified, contents stored once, durable when it ends',
+    ),
+    grootTool(places, runtime, 'groot --no-sync', ['--no-sync'], 'the same, and not waiting for the disk'),
+  ])
+}
+
+function grootTool(
+  { place, registry }: Places,
+  { program, suffix }: Runtime,
+  title: string,
+  init: readonly string[],
+  about: string,
+): Tool {
+  const name = `${title}${suffix}`
+  const store = `${place}/${name.replaceAll(/[ ()]/g, '')}`
   const packageJson = JSON.parse(readFileSync(join(dirname(MAIN), '../../package.json'), 'utf8')) as {
     version: string
   }
-  const groot = `${process.execPath} ${MAIN} --store ${store}`
+  const groot = `${program} ${MAIN} --store ${store}`
   const create = `${groot} create --insecure-registry ${registry}`
   const command = (text: string) => script(null, text, { GROOT_STORE: '', GROOT_DRIVER: '' })
   return {

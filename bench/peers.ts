@@ -25,7 +25,15 @@ import {
   peerImage,
   tryOut,
 } from './peers-rows.js'
-import { grootTools, type Places, type Root, type Tool, umociTools } from './peers-tools.js'
+import {
+  grootTools,
+  type Places,
+  type Root,
+  type Runtime,
+  runtimesOf,
+  type Tool,
+  umociTools,
+} from './peers-tools.js'
 
 const USAGE = `usage: node dist/bench/peers.js --images DIR --registry PORT [options]
 
@@ -35,6 +43,7 @@ const USAGE = `usage: node dist/bench/peers.js --images DIR --registry PORT [opt
   --image A,B      images of the rows that have one (default: debian,python,node,many,fat)
   --rounds N       how often each row is measured (default: 5)
   --only PARTS     of: ${PARTS.join(', ')} (default: all)
+  --nodes A,B      programs of further Nodes that groot is run by, too
   --tools A,B      only tools whose names have one of these in them, as groot,erofs
   --work DIR       where the filesystem of the benchmark goes, 32 GB (default: ${tmpdir()})
   --out FILE       where the samples go (default: bench/results/peers.json)
@@ -52,6 +61,7 @@ interface Options {
   readonly images: readonly string[]
   readonly rounds: number
   readonly parts: ReadonlySet<Part>
+  readonly runtimes: readonly Runtime[]
   readonly tools: readonly string[]
   readonly work: string
   readonly out: string
@@ -67,7 +77,8 @@ async function main(options: Options, signal: AbortSignal): Promise<void> {
     registry: options.registry,
     layout: options.layout,
   }
-  const bench: Bench = { places, results, parts: options.parts, signal }
+  const { parts, runtimes } = options
+  const bench: Bench = { places, results, parts, runtimes, signal }
   const tools = await toolsThatWork(bench, findTools(options, places, undo), options.images[0]!)
   let whole = 0
   try {
@@ -103,7 +114,10 @@ function findTools(options: Options, places: Places, undo: Undo): Tool[] {
   ])
   // Where both have the same version that of the machine is enough.
   const distinct = new Map([...peers].reverse().map((tool) => [tool.name, tool]))
-  const all = [...grootTools(places), ...peers.filter((tool) => distinct.get(tool.name) === tool)]
+  const all = [
+    ...grootTools(places, options.runtimes),
+    ...peers.filter((tool) => distinct.get(tool.name) === tool),
+  ]
   return all.filter(({ name }) => options.tools.some((part) => name.includes(part)))
 }
 
@@ -228,6 +242,7 @@ function parseOptions(): Options {
       image: { type: 'string', default: 'debian,python,node,many,fat' },
       rounds: { type: 'string', default: '5' },
       only: { type: 'string', default: PARTS.join(',') },
+      nodes: { type: 'string', default: '' },
       tools: { type: 'string', default: '' },
       work: { type: 'string', default: tmpdir() },
       out: { type: 'string' },
@@ -249,6 +264,7 @@ function parseOptions(): Options {
     images: values.image.split(','),
     rounds,
     parts: new Set(parts),
+    runtimes: runtimesOf(values.nodes.split(',').filter((program) => program !== '')),
     tools: values.tools.split(','),
     work: resolve(values.work),
     out: resolve(values.out ?? `${project}/bench/results/peers.json`),

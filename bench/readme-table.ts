@@ -19,6 +19,7 @@ import { markdown } from './table.js'
 
 const BEGIN = '<!-- figures -->'
 const END = '<!-- /figures -->'
+/** Behind them may stand the Node that ran them, when it was not that of the benchmark. */
 const GROOT = 'groot'
 const UNSYNCED = 'groot --no-sync'
 const DISK = 'near-copies, disk'
@@ -37,16 +38,24 @@ interface Line {
 }
 
 function figuresOf(document: PeersDocument): string {
+  const names = document.tools.map(({ name }) => name).filter((name) => name.startsWith(`${GROOT} (`))
+  const others = names.map((name) => {
+    const runtime = name.slice(GROOT.length)
+    return `The same run, groot by ${runtime.slice(2, -1)}:\n\n${tableOf(document, runtime)}\n\n`
+  })
+  return `${tableOf(document, '')}\n\n${others.join('')}${notesOf(document)}`
+}
+
+function tableOf(document: PeersDocument, runtime: string): string {
   const header = ['', GROOT, 'fastest peer + sync', 'ratio', UNSYNCED, 'fastest peer', 'ratio']
-  const table = markdown(
+  return markdown(
     header,
     linesOf(document).map((line) => [
       line.title,
-      ...cellsOf(document, line, line.durable, GROOT),
-      ...cellsOf(document, line, line.loose, UNSYNCED),
+      ...cellsOf(document, line, line.durable, `${GROOT}${runtime}`),
+      ...cellsOf(document, line, line.loose, `${UNSYNCED}${runtime}`),
     ]),
   )
-  return `${table}\n\n${notesOf(document)}`
 }
 
 function linesOf(document: PeersDocument): Line[] {
@@ -75,10 +84,14 @@ function timeLine({ times }: PeersDocument, title: string, row: string, of: stri
   return {
     title,
     // groot has synced when it ends: what is left is not its result.
-    durable: values((each) => (each.tool === GROOT ? wall(each) : medianOf(each.samples, syncedSeconds))),
+    durable: values((each) => (isDurable(each.tool) ? wall(each) : medianOf(each.samples, syncedSeconds))),
     loose: values(wall),
     format: (value) => `${seconds(value)} s`,
   }
+}
+
+function isDurable(tool: string): boolean {
+  return tool === GROOT || tool.startsWith(`${GROOT} (`)
 }
 
 function diskLine({ values }: PeersDocument, of: string): Line {

@@ -4,16 +4,24 @@
  * A look at a directory costs as much as a few questions after single files, so directories are read as long as they are
  * small. What was seen may be gone by now, and what came since is not seen: whoever relies on it looks again.
  */
+
+import type { ByteString } from '../bytes.js'
 import type { VerityDigest } from '../digest.js'
 import { isErrno } from '../errors.js'
+import { type CString, cString, pathString } from '../linux/c-string.js'
+import { close, openDirectory } from '../linux/files.js'
 import { namesIn } from '../linux/names.js'
-import { fileSize } from '../linux/stat.js'
+import { fileSizeAt } from '../linux/stat.js'
 import { objectName } from '../store/objects.js'
 
 const SMALL_NAMES = 256
 
-export class SeenObjects {
+export class SeenObjects implements Disposable {
   readonly #objects: string
+  /** Opened when the first length is asked for. */
+  #directory: number | null = null
+  /** The name that is asked for, made once: there are thousands. */
+  #name: CString | null = null
   /** By the two digits that a directory is named by. */
   readonly #names = new Map<string, ReadonlySet<string>>()
   /** Digests are spread evenly: where one directory is large, all are. */
@@ -26,7 +34,26 @@ export class SeenObjects {
 
   /** Whether there is an object of this length: one of another is damaged, and none. */
   has(digest: VerityDigest, size: number): boolean {
-    return this.#mayHave(digest) && isOfSize(`${this.#objects}/${objectName(digest)}`, size)
+    return this.#mayHave(digest) && this.#size(digest) === size
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#directory !== null) close(this.#directory)
+    this.#directory = null
+  }
+
+  /** Null where there is none. */
+  #size(digest: VerityDigest): number | null {
+    this.#directory ??= openDirectory(pathString(this.#objects))
+    const name = objectName(digest) as ByteString
+    this.#name ??= cString(name)
+    this.#name.write(name, 0, 'latin1')
+    try {
+      return fileSizeAt(this.#directory, this.#name)
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return null
+      throw error
+    }
   }
 
   #mayHave(digest: VerityDigest): boolean {
@@ -39,14 +66,5 @@ export class SeenObjects {
       this.#areLarge = names.size > SMALL_NAMES
     }
     return names.has(digest.slice(2))
-  }
-}
-
-function isOfSize(path: string, size: number): boolean {
-  try {
-    return fileSize(path) === size
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return false
-    throw error
   }
 }

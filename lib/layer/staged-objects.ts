@@ -105,6 +105,7 @@ export class StagedObjects implements Disposable {
     try {
       if (this.#current?.sink instanceof FileSink) this.#current.sink.close()
       this.#current = null
+      this.#seen?.[Symbol.dispose]()
     } finally {
       this.#files[Symbol.dispose]()
     }

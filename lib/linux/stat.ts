@@ -73,8 +73,11 @@ export function statPath(path: PathArgument): FileStat {
 
 /** The size of a file alone, in bytes, for those who ask for thousands. */
 export function fileSize(path: string): number {
-  const name = pathString(path)
-  if (calls().statx(AT_FDCWD, name, FLAGS, STATX_SIZE, answer) < 0) failed('statx', name)
+  return fileSizeAt(AT_FDCWD, pathString(path))
+}
+
+export function fileSizeAt(directory: number, name: PathArgument): number {
+  if (calls().statx(directory, asCString(name), FLAGS, STATX_SIZE, answer) < 0) failed('statx', name)
   return double(STATX.fileSize)
 }
 

@@ -21,7 +21,7 @@ const put = (count: number) => {
 for (const count of [1, 255, 256, 257, 600]) {
   it(`knows which of ${count} contents are there`, () => {
     put(count)
-    const seen = new SeenObjects(objects)
+    using seen = new SeenObjects(objects)
     const found = Array.from({ length: count + 3 }, (_, i) => seen.has(digestOf(i), 3))
     expect(found).toEqual([...Array.from({ length: count }, () => true), false, false, false])
     // One that is cut, or something else altogether.
