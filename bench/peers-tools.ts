@@ -129,9 +129,8 @@ export interface Runtime {
 /** @param programs further Nodes @throws when one of them does not start */
 export function runtimesOf(programs: readonly string[]): Runtime[] {
   const others = programs.map((program) => {
-    const version = versionOf(null, program)
-    if (version === null) throw new Error(`Cannot run ${program}`)
-    return { program, suffix: ` (Node ${version.replace(/^v|\..*$/g, '')})` }
+    const version = execFileSync(program, ['--version'], { encoding: 'utf8' })
+    return { program, suffix: ` (Node ${/\d+/.exec(version)?.[0] ?? program})` }
   })
   return [{ program: process.execPath, suffix: '' }, ...others]
 }

@@ -16,6 +16,7 @@ type Chunks = AsyncGenerator<Uint8Array, void, undefined>
 const CHUNK_BYTES = 1024 * 1024 // zlib's default of 16 KiB halves the throughput
 /** Made at once, so that the library gets ahead of a consumer that is slow with some bytes and fast with others. */
 const OUTPUT_BYTES = 2 * CHUNK_BYTES
+const NOTHING = new Uint8Array(0)
 const FIRST_BYTE = 0x1f // of a member: RFC 1952 2.3.1
 
 /**
@@ -36,23 +37,26 @@ export async function gzipEngines(): Promise<GzipEngine[]> {
   return (await loadLibisal()) === null ? ['node'] : ['isal', 'node']
 }
 
-/** Outputs of a decompression that is over, for the next of this thread. */
+/** Outputs of decompressions that are over, for the next ones of this thread: for each memory that is made anew, V8 looks for what it can free. */
 const spare: Buffer[] = []
+/** Small layers are read some at once, and need one each, of which they touch little. */
+const MAX_SPARE = 8
 
 /** One output is filled while the consumer works on the other. */
 async function* throughIsal(library: Libisal, source: AsyncIterable<Uint8Array>): Chunks {
-  const outputs = [takeOutput(), takeOutput()] as const
+  const outputs: Buffer[] = []
+  const outputOf = (turn: number) => () => (outputs[turn % 2] ??= takeOutput())
   const filler = new Filler(library.open(), source[Symbol.asyncIterator]())
-  let filling = filler.fill(outputs[0])
+  let filling = filler.fill(outputOf(0))
   try {
     for (let turn = 1; ; turn++) {
       const made = await filling
       if (made.length === 0) {
         // Here alone it is sure that nothing is at work on them.
-        spare.push(...outputs.slice(spare.length))
+        spare.push(...outputs.slice(0, MAX_SPARE - spare.length))
         return
       }
-      filling = filler.fill(outputs[turn % 2 === 0 ? 0 : 1])
+      filling = filler.fill(outputOf(turn))
       // What is wrong is told when the consumer comes for it, which may be later.
       filling.catch(() => {})
       // So that the library is at work before the consumer is, who may not let anybody else in for long.
@@ -97,9 +101,14 @@ class Filler {
     this.#source = source
   }
 
-  /** @returns what could be made without waiting for the source any longer; nothing at the end */
-  async fill(output: Uint8Array): Promise<Uint8Array> {
+  /**
+   * @param outputOf memory to fill, asked for when there is something for it
+   * @returns what could be made without waiting for the source any longer; nothing at the end
+   */
+  async fill(outputOf: () => Uint8Array): Promise<Uint8Array> {
     let filled = 0
+    if (!(await this.#hasInput())) return NOTHING
+    const output = outputOf()
     while (filled < output.length && !(filled > 0 && this.#needsInput) && (await this.#hasInput())) {
       const { made, isEnd } = await this.#inflate(output.subarray(filled))
       filled += made

@@ -1,13 +1,12 @@
 /**
  * Which contents are in `objects/`, for a reader of a layer that asks of each.
  *
- * A look at a directory costs as much as a few questions after single files, so directories are read as long as they are
- * small. What was seen may be gone by now, and what came since is not seen: whoever relies on it looks again.
+ * A look at a directory costs as much as some questions after single files, so directories are read as long as they are
+ * small, and not for the first few contents. What was seen may be gone by now, and what came since is not seen: whoever relies on it looks again.
  */
 
 import type { ByteString } from '../bytes.js'
 import type { VerityDigest } from '../digest.js'
-import { isErrno } from '../errors.js'
 import { type CString, cString, pathString } from '../linux/c-string.js'
 import { close, openDirectory } from '../linux/files.js'
 import { namesIn } from '../linux/names.js'
@@ -15,6 +14,7 @@ import { fileSizeAt } from '../linux/stat.js'
 import { objectName } from '../store/objects.js'
 
 const SMALL_NAMES = 256
+const FEW_QUESTIONS = 64
 
 export class SeenObjects implements Disposable {
   readonly #objects: string
@@ -26,6 +26,7 @@ export class SeenObjects implements Disposable {
   readonly #names = new Map<string, ReadonlySet<string>>()
   /** Digests are spread evenly: where one directory is large, all are. */
   #areLarge = false
+  #questions = 0
 
   /** @param objects the store's `objects/` */
   constructor(objects: string) {
@@ -48,16 +49,11 @@ export class SeenObjects implements Disposable {
     const name = objectName(digest) as ByteString
     this.#name ??= cString(name)
     this.#name.write(name, 0, 'latin1')
-    try {
-      return fileSizeAt(this.#directory, this.#name)
-    } catch (error) {
-      if (isErrno(error, 'ENOENT')) return null
-      throw error
-    }
+    return fileSizeAt(this.#directory, this.#name)
   }
 
   #mayHave(digest: VerityDigest): boolean {
-    if (this.#areLarge) return true
+    if (this.#areLarge || this.#questions++ < FEW_QUESTIONS) return true
     const prefix = digest.slice(0, 2)
     let names = this.#names.get(prefix)
     if (names === undefined) {

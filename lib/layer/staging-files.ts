@@ -1,6 +1,6 @@
 /**
- * The files of new objects: made in a staging directory, as `ab/cdef…` like in `objects/`, and moved there when they are
- * durable. The kernel's threads write them where they can, so that whoever makes them goes on meanwhile.
+ * The files of new objects: made in a staging directory, and moved into `objects/` when they are durable. The first few stand
+ * there under their digests, the others as `ab/cdef…` like in `objects/`, so that whole directories can be moved. The kernel's threads write them where they can, so that whoever makes them goes on meanwhile.
  */
 import { closeSync, ftruncateSync, mkdirSync, openSync, renameSync, unlinkSync } from 'node:fs'
 import { type ByteString, byteString } from '../bytes.js'
@@ -13,13 +13,17 @@ import { objectName } from '../store/objects.js'
 const OBJECT_MODE = 0o444
 const DIRECTORY_MODE = 0o711
 const LARGE = 'large' // the name of a file as long as its digest is not known
-/** So many contents are written here: for a few, to ask somebody else takes longer. */
+/** So many contents are written here and moved one by one: for a few, to ask somebody else or to make directories takes longer. */
 const FEW_FILES = 32
+/** How often a directory may be gone again before a file is in it. */
+const TRIES = 10
 
 export class StagingFiles implements Disposable {
   readonly #objects: string
   readonly #staging: string
-  /** What is staged, by directory: the first two digits of a digest, and the others. */
+  /** What is staged under its digest. */
+  readonly #few: VerityDigest[] = []
+  /** What is staged by directory: the first two digits of a digest, and the others. */
   readonly #staged = new Map<string, string[]>()
   readonly #writers: number
   #ring: FileRing | null | undefined
@@ -76,7 +80,7 @@ export class StagingFiles implements Disposable {
   /**
    * Moves all that was added into `objects/`. The files must be synced already.
    *
-   * A directory that `objects/` lacks is moved as a whole. Where another ingest has brought the same object meanwhile, equal
+   * A directory that `objects/` lacks is moved as a whole, so directories come first. Where another ingest has brought the same object meanwhile, equal
    * bytes are put in place of equal bytes.
    *
    * @returns the directories that were changed: when they are synced, the objects are there for good
@@ -92,6 +96,7 @@ export class StagingFiles implements Disposable {
         touched.add(to)
       }
     }
+    for (const digest of this.#few) this.#publishFile(digest, touched)
     return touched
   }
 
@@ -110,8 +115,27 @@ export class StagingFiles implements Disposable {
     return this.#ring
   }
 
-  /** Notes a file, and makes the directory for it. @returns its name in the staging directory */
+  #publishFile(digest: VerityDigest, touched: Set<string>): void {
+    const directory = `${this.#objects}/${digest.slice(0, 2)}`
+    for (let tries = 1; ; tries++) {
+      try {
+        renameSync(`${this.#staging}/${digest}`, `${this.#objects}/${objectName(digest)}`)
+        touched.add(directory)
+        return
+      } catch (error) {
+        if (!isErrno(error, 'ENOENT') || tries === TRIES) throw error
+      }
+      mkdirSync(directory, { mode: DIRECTORY_MODE, recursive: true })
+      touched.add(this.#objects)
+    }
+  }
+
+  /** Notes a file, and makes the directory for it, if any. @returns its name in the staging directory */
   #place(digest: VerityDigest): string {
+    if (this.#few.length < FEW_FILES) {
+      this.#few.push(digest)
+      return digest
+    }
     const prefix = digest.slice(0, 2)
     const names = this.#staged.get(prefix)
     if (names !== undefined) {
