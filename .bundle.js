@@ -23,7 +23,26 @@ const ENTRIES = [
 
 /** Packages of plain modules that are read whenever they are needed at all: their files are put together too. */
 const TOGETHER =
-  /^(node-fetch|fetch-blob|formdata-polyfill|data-uri-to-buffer|node-domexception|smol-toml)(\/|$)/
+  /^(node-fetch|fetch-blob|formdata-polyfill|data-uri-to-buffer|node-domexception|smol-toml|proper-lockfile|graceful-fs|signal-exit|retry)(\/|$)/
+
+/** proper-lockfile, as lib/locks/load-engine.ts loads it: with stand-ins for the two modules that change the process. */
+const LOCKFILE = {
+  name: 'proper-lockfile',
+  resolveId(source, importer = '') {
+    if (importer.includes('/node_modules/proper-lockfile/')) {
+      if (source === 'graceful-fs') return { id: 'node:fs', external: true }
+      if (source === 'signal-exit') return NO_HOOKS
+    }
+    return null
+  },
+  load(id) {
+    if (id === NO_HOOKS) return 'module.exports = () => () => undefined'
+    if (id.endsWith('/dist/lib/locks/load-engine.js'))
+      return "export const loadEngine = () => require('proper-lockfile')"
+    return null
+  },
+}
+const NO_HOOKS = '\0no-hooks.cjs'
 
 /** What speaks to a registry, and is configured for it. */
 const REGISTRY = /\/lib\/(config|registry|sources\/registry)|\/node_modules\//
@@ -35,6 +54,7 @@ const SETTINGS = {
   // No module of groot does anything when it is imported.
   treeshake: { moduleSideEffects: false },
   platform: 'node',
+  plugins: [LOCKFILE],
   // Entries may show more than they say: chunks share what is in them.
   preserveEntrySignatures: 'allow-extension',
   // Of those, some are in the core anyway.

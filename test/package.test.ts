@@ -81,6 +81,23 @@ describe('the package', () => {
     expect(run(code)).toBe('true 0\n')
   })
 
+  it('changes nothing of the process that uses it', () => {
+    const code = `
+      import { mkdirSync } from 'node:fs'
+      import { openStore } from 'groot'
+      // Node itself replaces process.chdir with its first thread.
+      const look = () => [process.emit, process.reallyExit, process.cwd]
+      const count = () => process.eventNames().map((name) => String(name) + process.listenerCount(name)).sort().join()
+      const before = look(), listeners = count()
+      mkdirSync('empty')
+      const store = await openStore({ path: process.cwd() + '/own', driver: 'vfs', thread: 'caller' })
+      await store.create({ image: process.cwd() + '/empty', id: 'b1', ignoreOwnership: process.geteuid() !== 0 })
+      await store.delete('b1')
+      await store.close()
+      console.log(look().every((value, i) => value === before[i]), count() === listeners)`
+    expect(run(code)).toBe('true true\n')
+  })
+
   it('has a command', () => {
     const command = `${project}/node_modules/groot/dist/cli/main.js`
     expect(execFileSync(process.execPath, [command, '--version'], { encoding: 'utf8' })).toMatch(

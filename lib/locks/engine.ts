@@ -4,20 +4,9 @@
  * The library takes a lock by making a directory, judges others by the age of theirs, and lets go by removing it. Here
  * "make" succeeds only with flock(2) on a guard file, no age is ever too old, and "remove" lets go. What it adds is the
  * state of a lock, and the watch: every few seconds it looks whether the lock is still there.
- *
- * As it comes, the library hooks itself into the process: through signal-exit with handlers for all signals that end a
- * process and wrappers around process.emit and process.reallyExit, through graceful-fs with a cache around process.cwd.
- * With them a busy process no longer dies of SIGTERM. A library must not do that to its host, and nothing here needs it:
- * the kernel frees locks at any death. So this room has a copy of the library to itself, in which those two do nothing;
- * the host's own copies are not touched.
  */
-import fs from 'node:fs'
-import { createRequire, Module } from 'node:module'
-import { dirname, sep } from 'node:path'
-import type * as properLockfile from 'proper-lockfile'
 import type { Guard, LockHolder } from './guard.js'
-
-type Engine = typeof properLockfile
+import { type Engine, loadEngine } from './load-engine.js'
 
 /** Far more than any lock is held: no lock is ever judged by its age, and this is only for what the library computes. */
 const STALE_MS = 2 ** 40
@@ -47,7 +36,7 @@ export async function tryLock(
   holder: LockHolder,
   onLost: (cause: Error) => void,
 ): Promise<Taken | null> {
-  engine ??= loadPrivately()
+  engine ??= loadEngine()
   try {
     // The library keeps its locks by this name: each has its own, so that a lost one is not taken for its successor.
     const release = await engine.lock(`${guard.path}#${++count}`, {
@@ -127,30 +116,4 @@ function attempt<T>(done: Done<T>, action: () => T): void {
 
 function errorWithCode(code: string, message: string): Error {
   return Object.assign(new Error(message), { code })
-}
-
-/** Loads a copy of proper-lockfile that nobody else has, with stand-ins for the two modules that change the process. */
-function loadPrivately(): Engine {
-  const require = createRequire(import.meta.url)
-  const entry = require.resolve('proper-lockfile')
-  const inside = createRequire(entry)
-  const standIns = new Map<string, unknown>([
-    [inside.resolve('graceful-fs'), fs],
-    [inside.resolve('signal-exit'), () => () => undefined],
-  ])
-  const { cache } = require
-  const isOurs = (path: string): boolean => standIns.has(path) || path.startsWith(dirname(entry) + sep)
-  const before = Object.entries(cache).filter(([path]) => isOurs(path))
-  const clear = (): void => {
-    for (const path of Object.keys(cache)) if (isOurs(path)) delete cache[path]
-  }
-  clear()
-  try {
-    for (const [path, exports] of standIns)
-      cache[path] = Object.assign(new Module(path), { exports, loaded: true })
-    return inside(entry) as Engine
-  } finally {
-    clear()
-    Object.assign(cache, Object.fromEntries(before))
-  }
 }
