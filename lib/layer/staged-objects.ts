@@ -17,6 +17,10 @@ import { type LargeFile, StagingFiles } from './staging-files.js'
 /** Up to here a content is gathered in memory, so that a known one is never written. */
 const MEMORY_BYTES = 1024 * 1024
 
+/** Zeros become a hole from here on, which no filesystem's block is larger than. */
+const HOLE_BYTES = 64 * 1024
+const ZEROS = Buffer.alloc(HOLE_BYTES)
+
 export class StagedObjects implements Disposable {
   readonly #objects: string
   readonly #files: StagingFiles
@@ -189,11 +193,13 @@ class MemorySink {
   }
 }
 
-/** Streams a large content to a file, hashing as it passes. Offsets only grow. */
+/** Streams a large content to a file, hashing as it passes. Offsets only grow. What is nothing but zeros becomes a hole. */
 class FileSink {
   readonly file: LargeFile
   readonly #hasher = new VerityHasher()
   #at = 0
+  /** Where the last written byte ends. */
+  #end = 0
   #isOpen = true
 
   constructor(file: LargeFile) {
@@ -202,16 +208,17 @@ class FileSink {
 
   put(offset: number, bytes: Uint8Array): void {
     if (offset > this.#at) this.#hasher.updateZeros(offset - this.#at)
-    this.file.put(bytes, offset)
+    for (const [from, to] of dataIn(bytes, offset)) {
+      this.file.put(bytes.subarray(from, to), offset + from)
+      this.#end = offset + to
+    }
     this.#hasher.update(bytes)
     this.#at = offset + bytes.length
   }
 
   finish(size: number): VerityDigest {
-    if (size > this.#at) {
-      this.#hasher.updateZeros(size - this.#at)
-      this.file.setLength(size)
-    }
+    if (size > this.#at) this.#hasher.updateZeros(size - this.#at)
+    if (size > this.#end) this.file.setLength(size)
     this.close()
     return this.#hasher.digest()
   }
@@ -220,4 +227,18 @@ class FileSink {
     if (this.#isOpen) this.file.close()
     this.#isOpen = false
   }
+}
+
+/** Ranges of some bytes that are not only zeros; those are looked for in steps of HOLE_BYTES of the file. */
+function* dataIn(bytes: Uint8Array, offset: number): Generator<[from: number, to: number]> {
+  let from = 0
+  let at = (HOLE_BYTES - (offset % HOLE_BYTES)) % HOLE_BYTES
+  for (; at + HOLE_BYTES <= bytes.length; at += HOLE_BYTES) {
+    // Most are told by their first byte or their last.
+    const mayBe = bytes[at] === 0 && bytes[at + HOLE_BYTES - 1] === 0
+    if (!mayBe || ZEROS.compare(bytes, at, at + HOLE_BYTES) !== 0) continue
+    if (from < at) yield [from, at]
+    from = at + HOLE_BYTES
+  }
+  if (from < bytes.length) yield [from, bytes.length]
 }

@@ -193,6 +193,30 @@ describe('an ingest', () => {
     expect([stat.size, stat.blocks * 512 < 1024 * 1024]).toEqual([size, true])
   })
 
+  it.each([
+    ['at their end', [[0, 1]]],
+    ['at their beginning', [[5_999_999, 1]]],
+    [
+      'between their data',
+      [
+        [0, 3],
+        [2_000_000, 70_000],
+        [5_000_000, 1],
+      ],
+    ],
+    ['altogether', []],
+  ] as const)('makes holes of the zeros of large files, %s', async (_, data) => {
+    const bytes = Buffer.alloc(6_000_000)
+    for (const [at, length] of data) bytes.fill('x', at, at + length)
+    // Pieces begin anywhere: in front of it stands a file of an odd length.
+    const tar = layer().file('a', 'a'.repeat(777)).file('s', bytes).build()
+    const { record, diffId } = await ingest(tar, {}, tar, 1_000_000)
+    const path = objects().path(verityDigest(bytes))
+    expect(readFileSync(path).equals(bytes)).toBe(true)
+    expect(statSync(path).blocks * 512).toBeLessThan(600_000)
+    expect(verifyLayer(record, diffId, objects(), DEFAULT_LIMITS)).toBe(tar.length)
+  })
+
   it('keeps what follows the end of the archive in the record and nowhere else', async () => {
     const tar = Buffer.concat([layer().file('a', 'a').build(), layer().file('evil', 'evil').build()])
     const { record, diffId } = await ingest(tar)
