@@ -3,7 +3,7 @@
  */
 import { existsSync } from 'node:fs'
 import type { DiffId } from '../digest.js'
-import { BugError, isGrootError } from '../errors.js'
+import { AbortedError, BugError, isGrootError } from '../errors.js'
 import type { EventSink } from '../events.js'
 import { layerCompression } from '../image/media-types.js'
 import { DroppedXattrs } from '../layer/dropped-xattrs.js'
@@ -189,6 +189,9 @@ async function readLayer(
   }
 }
 
+/** Why a blob that was read is let go of; made once, as an error costs more than all else that this does. */
+const OVER = new AbortedError()
+
 /** What is read in the time that handing it to a thread takes; and what it may expand to keeps nobody waiting for long. */
 const SMALL_LAYER_BYTES = 64 * 1024
 const WRITERS_OF_THREAD = 1 // beside other threads
@@ -265,7 +268,7 @@ async function readBlob(
         early?.announced(diffId)
         return generation
       },
-      onStreamOver: () => over.abort(),
+      onStreamOver: () => over.abort(OVER),
       ...(blob.kind === 'stream' ? { stream: blob.chunks } : {}),
     },
   )

@@ -21,7 +21,7 @@ export class Watch {
   readonly #timeouts: Timeouts
   readonly #url: URL
   readonly #controller = new AbortController()
-  readonly #abort = () => this.#controller.abort()
+  readonly #abort = () => this.#controller.abort(this.#outer.reason)
   readonly #wholeMs: number | null
   readonly #deadline: NodeJS.Timeout | undefined
   #late: Phase | null = null
