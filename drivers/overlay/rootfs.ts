@@ -70,9 +70,9 @@ export class RootfsRoom implements Disposable {
     if (spec.withoutMount) {
       if (spec.readOnly) await this.#makePoints(spec)
       this.#holdToLimit(spec)
-      return this.#runtimeMounts(spec, base, spec.isDigestDemanded)
+      return this.#runtimeMounts(spec, base)
     }
-    this.#mount(spec, base, spec.isDigestDemanded)
+    this.#mount(spec, base)
     // What the kernel needs in `work` is there now, and does not count.
     this.#holdToLimit(spec)
     if (spec.readOnly && !spec.mountPoints.every((path) => isThere(spec.at, path))) {
@@ -180,8 +180,7 @@ export class RootfsRoom implements Disposable {
     return this.#bases.read(base)
   }
 
-  /** @param isDigestDemanded whether the image has to be the one of its digest, whoever measures it */
-  #mount(place: RootfsPlace, base: Base, isDigestDemanded = false): void {
+  #mount(place: RootfsPlace, base: Base): void {
     const id = place.base!
     const writable = place.readOnly ? null : writableOf(place)
     const above = place.readOnly && existsSync(pointsOf(place)) ? pointsOf(place) : null
@@ -191,7 +190,7 @@ export class RootfsRoom implements Disposable {
         const lowers = [...(above === null ? [] : [above]), this.#bases.tree(id)]
         return mountOverDirectories(lowers, place.at, writable)
       }
-      this.#withImage(place, base, isDigestDemanded, (image, verity) => {
+      this.#withImage(place, base, (image, verity) => {
         const layers = {
           objects: [this.#objects.directory],
           at: place.at,
@@ -214,16 +213,11 @@ export class RootfsRoom implements Disposable {
    *
    * @throws {IntegrityError} `base-damaged` when the image is not the one that was made, as far as that was looked at
    */
-  #withImage<T>(
-    place: RootfsPlace,
-    base: Base,
-    isDigestDemanded: boolean,
-    use: (image: number, verity: boolean) => T,
-  ): T {
+  #withImage<T>(place: RootfsPlace, base: Base, use: (image: number, verity: boolean) => T): T {
     const id = place.base!
     const image = openBaseImage(this.#bases.image(id), id, base)
     try {
-      return use(image, this.#checksContents(image, place, base, isDigestDemanded))
+      return use(image, this.#checksContents(image, place, base))
     } catch (error) {
       // The kernel does not say whether the image is at fault.
       const found = isErrno(error) ? digestOf(image) : place.digest
@@ -243,11 +237,11 @@ export class RootfsRoom implements Disposable {
    *
    * @throws {IntegrityError} `base-damaged`, `object-damaged` @throws {UnsupportedError} `verity-unsupported`
    */
-  #checksContents(image: number, place: RootfsPlace, base: Base, isDigestDemanded: boolean): boolean {
+  #checksContents(image: number, place: RootfsPlace, base: Base): boolean {
     const mode = this.#modeOf(place)
     if (mode === 'require' && !base.verity) throw noVerity()
     const isWanted = mode !== 'off' && base.verity
-    if (!isWanted && !isDigestDemanded) return false
+    if (!isWanted && place.isDigestDemanded !== true) return false
     const measured = measureVerity(image)?.digest ?? null
     // Where the kernel measures nothing, though it may have when the image was made, only its bytes can tell.
     const found = measured ?? (mode === 'require' ? null : digestOf(image))
@@ -269,7 +263,7 @@ export class RootfsRoom implements Disposable {
   }
 
   /** The same two mounts as a runtime makes them: the image on the root, and the overlay over what is there then. */
-  #runtimeMounts(place: RootfsPlace, base: Base, isDigestDemanded = false): Mount[] {
+  #runtimeMounts(place: RootfsPlace, base: Base): Mount[] {
     const id = place.base!
     const mode = this.#modeOf(place)
     if (mode === 'require' && !base.verity) throw noVerity()
@@ -290,7 +284,7 @@ export class RootfsRoom implements Disposable {
     ]
     const overlay = { destination: '/', type: 'overlay', source: 'groot', options }
     if (!isImage) return [overlay]
-    const isAcl = this.#withImage(place, base, isDigestDemanded, (image) => hasAcl(image, id))
+    const isAcl = this.#withImage(place, base, (image) => hasAcl(image, id))
     const source = this.#bases.image(id)
     return [{ destination: '/', type: 'erofs', source, options: isAcl ? ['ro'] : ['ro', 'noacl'] }, overlay]
   }

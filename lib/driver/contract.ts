@@ -103,6 +103,11 @@ export interface RootfsPlace {
   readonly limit: DiskLimit | null
   /** Whether the bundle was made without syncs: a power cut may take it, so that what a container writes need not wait either. */
   readonly noSync: boolean
+  /**
+   * Whether the user demands the digest: a driver that mounts an image which the kernel does not measure reads it from end
+   * to end, and throws `base-damaged` for another one. Default: false.
+   */
+  readonly isDigestDemanded?: boolean
 }
 
 /** For `create`: `at` does not exist yet. */
@@ -116,11 +121,6 @@ export interface RootfsSpec extends RootfsPlace {
   readonly mountPoints: readonly string[]
   /** Who on the host is root of the container: whom directories belong to that the runtime would have made. */
   readonly containerRoot?: { readonly uid: number; readonly gid: number }
-  /**
-   * Whether the user demands the digest: a driver that mounts an image which the kernel does not measure reads it from end
-   * to end, and throws `base-damaged` for another one. Default: false.
-   */
-  readonly isDigestDemanded?: boolean
   /** Mounts nothing; what would have been mounted is in the result. Drivers without mounts take no notice. */
   readonly withoutMount: boolean
   /** Has a directory synced when the bundle is committed, together with all else: cheaper than a sync here. */

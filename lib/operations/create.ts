@@ -291,6 +291,7 @@ function bundleRecord(
     readOnly: plan.readOnly,
     ignoreOwnership: plan.ignoreOwnership,
     verity: plan.verity,
+    isDigestDemanded: plan.expectedDigest !== null,
     noSync: plan.noSync,
     limit: plan.recordedLimit,
     mounts: rootfs.mounts,

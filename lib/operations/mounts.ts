@@ -32,9 +32,19 @@ export async function unmountBundle(
 
 /** Where the rootfs of a bundle stands and what it is made of, by its record. */
 export function rootfsPlace(layout: StoreLayout, record: BundleRecord): RootfsPlace {
-  const { id, base, rootfsDigest: digest, readOnly, verity, noSync } = record
-  const limit = driverLimit(record.limit)
-  return { id, at: `${layout.bundle(id)}/rootfs`, base, digest, readOnly, verity, limit, noSync }
+  const { id, base, rootfsDigest: digest, readOnly, verity, noSync, isDigestDemanded } = record
+  const at = `${layout.bundle(id)}/rootfs`
+  return {
+    id,
+    at,
+    base,
+    digest,
+    readOnly,
+    verity,
+    limit: driverLimit(record.limit),
+    noSync,
+    isDigestDemanded,
+  }
 }
 
 async function change(

@@ -39,6 +39,8 @@ export interface BundleRecord {
   readonly ignoreOwnership: boolean
   /** How the kernel was to check contents; null for the driver's own choice. */
   readonly verity: 'require' | 'try' | 'off' | null
+  /** Whether its digest was demanded when it was made, so that each mount has to be of it. */
+  readonly isDigestDemanded: boolean
   /** Whether it was made without syncs. */
   readonly noSync: boolean
   /** What the container may write; null for as much as there is room. */
@@ -108,8 +110,10 @@ function parseBundle(value: unknown, id: BundleId): BundleRecord {
     readOnly: field.boolean(raw.readOnly, 'readOnly'),
     ignoreOwnership: field.boolean(raw.ignoreOwnership, 'ignoreOwnership'),
     verity: field.optional(raw.verity, parseVerity),
-    // Of a version that did not record it.
-    noSync: raw.noSync === undefined ? false : field.boolean(raw.noSync, 'noSync'),
+    // Of versions that did not record them.
+    isDigestDemanded:
+      field.optional(raw.isDigestDemanded, (each) => field.boolean(each, 'isDigestDemanded')) ?? false,
+    noSync: field.optional(raw.noSync, (each) => field.boolean(each, 'noSync')) ?? false,
     limit: parseRecordedLimit(raw.limit),
     mounts: field.list(raw.mounts, 'mounts', parseMount),
   }

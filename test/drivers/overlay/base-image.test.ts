@@ -95,6 +95,21 @@ describe.skipIf(!AS_ROOT)('a base whose image is not the one that was made (need
     },
   )
 
+  it('is read to its end by each later mount of a bundle whose digest was demanded, and of no other', async () => {
+    await store.create({ ...request, id: 'b2', expectDigest: digest })
+    await store.unmount('b2')
+    const bytes = readFileSync(path)
+    const at = bytes.indexOf('root:x:0')
+    swap(() => writeFileSync(path, Buffer.from(bytes).fill('X', at, at + 1)))
+    await reopen()
+    await expectRefused(store.mount('b2'))
+    expect(await store.mount('b1')).toEqual({ id: 'b1', changed: true })
+    await store.unmount('b1')
+    swap(() => writeFileSync(path, bytes))
+    await reopen()
+    expect(await store.mount('b2')).toEqual({ id: 'b2', changed: true })
+  })
+
   function swap(write: () => void): void {
     rmSync(path)
     write()

@@ -105,6 +105,7 @@ export class SyntheticStore {
       readOnly: false,
       ignoreOwnership: true,
       verity: null,
+      isDigestDemanded: false,
       noSync: false,
       mounts: [],
     }
