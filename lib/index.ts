@@ -104,7 +104,10 @@ export async function deleteStore(options: DeleteStoreOptions): Promise<void> {
  * @throws {RegistryError}
  */
 export async function login(request: LoginRequest): Promise<LoginResult> {
-  return atBorder(LOGIN, request, async () => (await import('./operations/login.js')).login(request))
+  return atBorder(LOGIN, request, async () => {
+    const { login } = await import('./operations/login.js')
+    return await withSyncs(() => login(request))
+  })
 }
 
 /**
@@ -114,7 +117,10 @@ export async function login(request: LoginRequest): Promise<LoginResult> {
  * @throws {AuthError} `credential-helper-failed`
  */
 export async function logout(request: LogoutRequest): Promise<LogoutResult> {
-  return atBorder(LOGOUT, request, async () => (await import('./operations/login.js')).logout(request))
+  return atBorder(LOGOUT, request, async () => {
+    const { logout } = await import('./operations/login.js')
+    return await withSyncs(() => logout(request))
+  })
 }
 
 /** Carries out a tool over the border, loaded when it is asked for. */

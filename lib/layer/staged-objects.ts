@@ -106,13 +106,10 @@ export class StagedObjects implements Disposable {
 
   /** Leaves an unfinished content. What is not published stays for whoever removes the staging directory. */
   [Symbol.dispose](): void {
-    try {
-      if (this.#current?.sink instanceof FileSink) this.#current.sink.close()
-      this.#current = null
-      this.#seen?.[Symbol.dispose]()
-    } finally {
-      this.#files[Symbol.dispose]()
-    }
+    using _files = this.#files
+    using _seen = this.#seen
+    if (this.#current?.sink instanceof FileSink) this.#current.sink.close()
+    this.#current = null
   }
 
   #memory(): Buffer {
@@ -218,8 +215,11 @@ class FileSink {
 
   finish(size: number): VerityDigest {
     if (size > this.#at) this.#hasher.updateZeros(size - this.#at)
-    if (size > this.#end) this.file.setLength(size)
-    this.close()
+    try {
+      if (size > this.#end) this.file.setLength(size)
+    } finally {
+      this.close()
+    }
     return this.#hasher.digest()
   }
 

@@ -97,6 +97,8 @@ export class StagingFiles implements Disposable {
       }
     }
     for (const digest of this.#few) this.#publishFile(digest, touched)
+    // Another ingest may have made a directory just now.
+    if (touched.size > 0) touched.add(this.#objects)
     return touched
   }
 
@@ -126,7 +128,6 @@ export class StagingFiles implements Disposable {
         if (!isErrno(error, 'ENOENT') || tries === TRIES) throw error
       }
       mkdirSync(directory, { mode: DIRECTORY_MODE, recursive: true })
-      touched.add(this.#objects)
     }
   }
 

@@ -93,9 +93,9 @@ class Sha256Lanes {
   hash(blocks: Uint8Array, into: Uint8Array, at: number): void {
     const first = Number(this.#address(blocks))
     const out = new DataView(into.buffer, into.byteOffset + at)
-    const count = blocks.length / BLOCK
-    for (let done = 0; done < count; done += LANES) {
-      const lanes = Math.min(LANES, count - done)
+    // Asked of the blocks themselves each time, after the last call too, so that nobody collects them before.
+    for (let done = 0; done * BLOCK < blocks.length; done += LANES) {
+      const lanes = Math.min(LANES, blocks.length / BLOCK - done)
       this.#hashLanes(first + done * BLOCK, lanes)
       for (let lane = 0; lane < lanes; lane++)
         for (let word = 0; word < WORDS; word++)

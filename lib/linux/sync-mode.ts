@@ -2,8 +2,8 @@
  * Which operations of this thread do without syncs: those of a store that may be lost (lib/store/unsynced.ts).
  *
  * It holds for all that an operation calls, drivers included, also after it has waited for something. Whatever belongs to no
- * operation is carried out with syncs, as long as it is not called beside operations that all do without: who calls into the
- * library is in one.
+ * operation is carried out with syncs, as long as it is not called beside operations that all do without: what the library is
+ * asked to write is one.
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
 

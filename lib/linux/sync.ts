@@ -20,7 +20,11 @@ const NOTHING_TO_SYNC = ERRNO.EINVAL
 
 /** Writes all that is not on disk yet of the filesystem that a descriptor is on, names and metadata too (syncfs). */
 export function syncFilesystem(fd: number): void {
-  if (!isSyncing()) return
+  if (isSyncing()) commitFilesystem(fd)
+}
+
+/** The same, also for those who do without: for what the filesystem tells only of what is on disk. */
+export function commitFilesystem(fd: number): void {
   if (uninterrupted((libc) => libc.syncfs(fd)) < 0) failed('syncfs')
 }
 

@@ -36,7 +36,7 @@ import {
 } from '../linux/btrfs-quota.js'
 import { subvolumeIdOf, subvolumeInfo } from '../linux/btrfs-subvolume.js'
 import { subvolumesIn } from '../linux/btrfs-tree.js'
-import { syncFilesystem } from '../linux/sync.js'
+import { commitFilesystem, syncFilesystem } from '../linux/sync.js'
 import { BUNDLE_ID, type BundleId } from '../store/bundle-id.js'
 
 export interface SubvolumeUsage {
@@ -121,7 +121,7 @@ export class SubvolumeLimits {
     return this.#withRoom((room) => {
       const { group } = this.#groupOf(id, subvolume, room)
       // Groups are counted up when a transaction is committed.
-      syncFilesystem(room)
+      commitFilesystem(room)
       const usage = groupUsage(room, group)
       if (usage === null) throw unsupported('the bundle was made without a limit')
       return Math.max(0, usage.exclusiveBytes - nodeBytes(room))
@@ -244,7 +244,7 @@ export function usageByQuota(subvolume: number): SubvolumeUsage | null {
   const { id, createdAt } = subvolumeInfo(subvolume)
   if (state.mode === 'simple' && createdAt < state.enabledAt) return null
   // Groups are counted up when a transaction is committed.
-  syncFilesystem(subvolume)
+  commitFilesystem(subvolume)
   let [exclusiveBytes, referencedBytes] = [0, 0]
   for (const each of [id, ...subvolumesIn(subvolume, id)]) {
     const usage = groupUsage(subvolume, groupId(0, each))

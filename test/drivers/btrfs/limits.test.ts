@@ -8,6 +8,7 @@ import { byteString } from '../../../lib/bytes.js'
 import { type GrootStore, openStore } from '../../../lib/index.js'
 import { groupId, groupLimit, groupUsage, quotaState } from '../../../lib/linux/btrfs-quota.js'
 import { createSnapshot, createSubvolume, subvolumeIdOf } from '../../../lib/linux/btrfs-subvolume.js'
+import { withoutSyncs } from '../../../lib/linux/sync-mode.js'
 import { Place, sampleLayer } from '../../lib/operations/testing.js'
 import { onFilesystemOf, whyNoBtrfs } from '../../support/btrfs.js'
 
@@ -99,6 +100,19 @@ describe.skipIf(why !== null)(`limits of the btrfs driver${why === null ? '' : `
     }
     const { disk_usage: usage } = await store.stats('b1')
     expect(usage.exclusive_bytes_used).toBeLessThanOrEqual(4 * MIB + 16_384)
+  })
+
+  it('are told as they are beside an operation that does without syncs', async () => {
+    const rootfs = await limited('b1', 8 * MIB)
+    write(`${rootfs}/file`, 5 * MIB)
+    await withoutSyncs(async () => {
+      // It belongs to no operation, as it writes nothing.
+      const { disk_usage: usage } = await store.stats('b1')
+      expect(usage.exclusive_bytes_used).toBeGreaterThan(5 * MIB)
+    })
+    await expect(store.limit('b1', { diskLimitSizeBytes: 4 * MIB })).rejects.toMatchObject({
+      code: 'quota-exceeded',
+    })
   })
 
   /** The kernel lets whoever makes a subvolume say which groups it is in, and none is an answer (Linux 6.18). */

@@ -10,9 +10,10 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { verityDigest } from '../../../lib/composefs/verity.js'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { VerityHasher, verityDigest } from '../../../lib/composefs/verity.js'
 import type { VerityDigest } from '../../../lib/digest.js'
+import { StagedObjects } from '../../../lib/layer/staged-objects.js'
 import { StagingFiles } from '../../../lib/layer/staging-files.js'
 import { objectName } from '../../../lib/store/objects.js'
 
@@ -22,12 +23,19 @@ beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'groot-staging-'))
   mkdirSync(`${directory}/objects`)
 })
-afterEach(() => rmSync(directory, { recursive: true }))
+afterEach(() => {
+  vi.restoreAllMocks()
+  rmSync(directory, { recursive: true })
+})
 
-function staging(writers: number): StagingFiles {
+function newStaging(): string {
   const path = `${directory}/staging-${++count}`
   mkdirSync(path)
-  return new StagingFiles(`${directory}/objects`, path, writers)
+  return path
+}
+
+function staging(writers: number): StagingFiles {
+  return new StagingFiles(`${directory}/objects`, newStaging(), writers)
 }
 
 const objectPath = (digest: VerityDigest) => `${directory}/objects/${objectName(digest)}`
@@ -92,6 +100,20 @@ describe.each([
     mkdirSync(`${directory}/objects/${other.slice(0, 2)}`)
     files.publish()
     expect(names()).toEqual([...all.keys(), `${digest!.slice(0, 2)}${'0'.repeat(62)}`].sort())
+  })
+
+  it('are closed when they cannot be made as long as they should be', () => {
+    const open = () => readdirSync('/proc/self/fd').length
+    const before = open()
+    {
+      using objects = new StagedObjects(`${directory}/objects`, newStaging(), true, writers)
+      // No filesystem has files of that length, which is told when the file ends.
+      objects.begin(2 ** 53 - 4096, [{ offset: 0, length: 10 }])
+      objects.write(Buffer.from('0123456789'))
+      vi.spyOn(VerityHasher.prototype, 'updateZeros').mockImplementation(() => {})
+      expect(() => objects.finish()).toThrow(/EFBIG|EINVAL/)
+    }
+    expect(open()).toBe(before)
   })
 
   it('are kept or dropped at their end when they are large', () => {
