@@ -25,6 +25,8 @@ const ENTRIES = [
 const TOGETHER =
   /^(node-fetch|fetch-blob|formdata-polyfill|data-uri-to-buffer|node-domexception|smol-toml|proper-lockfile|graceful-fs|signal-exit|retry)(\/|$)/
 
+const NO_HOOKS = '\0no-hooks.cjs'
+
 /** proper-lockfile, as lib/locks/load-engine.ts loads it: with stand-ins for the two modules that change the process. */
 const LOCKFILE = {
   name: 'proper-lockfile',
@@ -42,7 +44,6 @@ const LOCKFILE = {
     return null
   },
 }
-const NO_HOOKS = '\0no-hooks.cjs'
 
 /** What speaks to a registry, and is configured for it. */
 const REGISTRY = /\/lib\/(config|registry|sources\/registry)|\/node_modules\//

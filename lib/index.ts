@@ -69,8 +69,7 @@ export async function openStore(options: OpenStoreOptions): Promise<GrootStore> 
  */
 export async function initStore(options: InitStoreOptions): Promise<StoreInfo> {
   checkFields(INIT_STORE, options)
-  const { initStore } = await import('./operations/init-store.js')
-  return await withSyncs(() => initStore(options))
+  return withSyncs(async () => (await import('./operations/init-store.js')).initStore(options))
 }
 
 /**
@@ -80,8 +79,7 @@ export async function initStore(options: InitStoreOptions): Promise<StoreInfo> {
  */
 export async function mountStore(options: MountStoreOptions): Promise<MountStoreResult> {
   checkFields(MOUNT_STORE, options)
-  const { mountStore } = await import('./operations/mount-store.js')
-  return await withSyncs(() => mountStore(options))
+  return withSyncs(async () => (await import('./operations/mount-store.js')).mountStore(options))
 }
 
 /**
@@ -91,8 +89,7 @@ export async function mountStore(options: MountStoreOptions): Promise<MountStore
  */
 export async function deleteStore(options: DeleteStoreOptions): Promise<void> {
   checkFields(DELETE_STORE, options)
-  const { deleteStore } = await import('./operations/delete-store.js')
-  return await withSyncs(() => deleteStore(options))
+  return withSyncs(async () => (await import('./operations/delete-store.js')).deleteStore(options))
 }
 
 /**
@@ -104,10 +101,9 @@ export async function deleteStore(options: DeleteStoreOptions): Promise<void> {
  * @throws {RegistryError}
  */
 export async function login(request: LoginRequest): Promise<LoginResult> {
-  return atBorder(LOGIN, request, async () => {
-    const { login } = await import('./operations/login.js')
-    return await withSyncs(() => login(request))
-  })
+  return atBorder(LOGIN, request, () =>
+    withSyncs(async () => (await import('./operations/login.js')).login(request)),
+  )
 }
 
 /**
@@ -117,10 +113,9 @@ export async function login(request: LoginRequest): Promise<LoginResult> {
  * @throws {AuthError} `credential-helper-failed`
  */
 export async function logout(request: LogoutRequest): Promise<LogoutResult> {
-  return atBorder(LOGOUT, request, async () => {
-    const { logout } = await import('./operations/login.js')
-    return await withSyncs(() => logout(request))
-  })
+  return atBorder(LOGOUT, request, () =>
+    withSyncs(async () => (await import('./operations/login.js')).logout(request)),
+  )
 }
 
 /** Carries out a tool over the border, loaded when it is asked for. */
@@ -134,10 +129,9 @@ function tool<T extends object, R>(
 /** Composefs images without a store: what mkcomposefs, composefs-info and mount.composefs do. See docs/composefs.md. */
 export const composefs: ComposefsTools = {
   make: (request) =>
-    atBorder(makeFields(request), request, async () => {
-      const { makeImage } = await import('./operations/composefs/make.js')
-      return await withSyncs(() => makeImage(request))
-    }),
+    atBorder(makeFields(request), request, () =>
+      withSyncs(async () => (await import('./operations/composefs/make.js')).makeImage(request)),
+    ),
   info: tool(INFO, async () => (await import('./operations/composefs/info.js')).infoOfImages),
   list: tool(FILTER, async () => (await import('./operations/composefs/list.js')).listImages),
   dump: tool(FILTER, async () => (await import('./operations/composefs/dump.js')).dumpImages),

@@ -42,15 +42,15 @@ const ALGORITHMS: Readonly<Record<VerityAlgorithm, Algorithm>> = {
  */
 export type BlockHasher = (blocks: Uint8Array, into: Buffer, at: number) => void
 
-let hashBlocksTogether: BlockHasher = (blocks, into, at) => hashOneByOne('sha256', blocks, into, at)
+let blockHasher: BlockHasher = (blocks, into, at) => hashOneByOne('sha256', blocks, into, at)
 
 /** Has blocks hashed by somebody who is faster with several, in this thread. */
 export function useBlockHasher(hasher: BlockHasher): void {
-  hashBlocksTogether = hasher
+  blockHasher = hasher
 }
 
 function hashBlocks(by: Algorithm, blocks: Uint8Array, into: Buffer, at: number): void {
-  if (blocks.length > BLOCK && by.name === 'sha256') hashBlocksTogether(blocks, into, at)
+  if (blocks.length > BLOCK && by.name === 'sha256') blockHasher(blocks, into, at)
   else hashOneByOne(by.name, blocks, into, at)
 }
 

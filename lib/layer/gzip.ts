@@ -37,7 +37,7 @@ export async function gzipEngines(): Promise<GzipEngine[]> {
   return (await loadLibisal()) === null ? ['node'] : ['isal', 'node']
 }
 
-/** Outputs of decompressions that are over, for the next ones of this thread: for each memory that is made anew, V8 looks for what it can free. */
+/** Outputs of decompressions that are over, for the next ones of this thread: V8 looks for what it can free as such memory is made. */
 const spare: Buffer[] = []
 /** Small layers are read some at once, and need one each, of which they touch little. */
 const MAX_SPARE = 8

@@ -2,9 +2,9 @@
  * Which contents are in `objects/`, for a reader of a layer that asks of each.
  *
  * A look at a directory costs as much as some questions after single files, so directories are read as long as they are
- * small, and not for the first few contents. What was seen may be gone by now, and what came since is not seen: whoever relies on it looks again.
+ * small, and not for the first few contents. What was seen may be gone by now, and what came since is not seen: whoever
+ * relies on it looks again.
  */
-
 import type { ByteString } from '../bytes.js'
 import type { VerityDigest } from '../digest.js'
 import { type CString, cString, pathString } from '../linux/c-string.js'

@@ -1,6 +1,7 @@
 /**
  * The files of new objects: made in a staging directory, and moved into `objects/` when they are durable. The first few stand
- * there under their digests, the others as `ab/cdef…` like in `objects/`, so that whole directories can be moved. The kernel's threads write them where they can, so that whoever makes them goes on meanwhile.
+ * there under their digests, the others as `ab/cdef…` like in `objects/`, so that whole directories can be moved. The
+ * kernel's threads write them where they can, so that whoever makes them goes on meanwhile.
  */
 import { closeSync, ftruncateSync, mkdirSync, openSync, renameSync, unlinkSync } from 'node:fs'
 import { type ByteString, byteString } from '../bytes.js'
@@ -13,10 +14,8 @@ import { objectName } from '../store/objects.js'
 const OBJECT_MODE = 0o444
 const DIRECTORY_MODE = 0o711
 const LARGE = 'large' // the name of a file as long as its digest is not known
-/** So many contents are written here and moved one by one: for a few, to ask somebody else or to make directories takes longer. */
+/** So many contents are written here, and moved one by one: for a few, asking somebody else and making directories takes longer. */
 const FEW_FILES = 32
-/** How often a directory may be gone again before a file is in it. */
-const TRIES = 10
 
 export class StagingFiles implements Disposable {
   readonly #objects: string
@@ -80,8 +79,8 @@ export class StagingFiles implements Disposable {
   /**
    * Moves all that was added into `objects/`. The files must be synced already.
    *
-   * A directory that `objects/` lacks is moved as a whole, so directories come first. Where another ingest has brought the same object meanwhile, equal
-   * bytes are put in place of equal bytes.
+   * A directory that `objects/` lacks is moved as a whole, so directories come first. Where another ingest has brought the same
+   * object meanwhile, equal bytes are put in place of equal bytes.
    *
    * @returns the directories that were changed: when they are synced, the objects are there for good
    */
@@ -89,16 +88,13 @@ export class StagingFiles implements Disposable {
     const touched = new Set<string>()
     for (const [prefix, names] of this.#staged) {
       const [from, to] = [`${this.#staging}/${prefix}`, `${this.#objects}/${prefix}`]
-      if (moveDirectory(from, to)) {
-        touched.add(this.#objects)
-      } else {
-        for (const name of names) renameSync(`${from}/${name}`, `${to}/${name}`)
-        touched.add(to)
-      }
+      if (moveDirectory(from, to)) continue
+      for (const name of names) renameSync(`${from}/${name}`, `${to}/${name}`)
+      touched.add(to)
     }
-    for (const digest of this.#few) this.#publishFile(digest, touched)
-    // Another ingest may have made a directory just now.
-    if (touched.size > 0) touched.add(this.#objects)
+    for (const digest of this.#few) touched.add(this.#publishFile(digest))
+    // Directories may be new, also those that another ingest has made just now.
+    if (this.#few.length > 0) touched.add(this.#objects)
     return touched
   }
 
@@ -117,18 +113,19 @@ export class StagingFiles implements Disposable {
     return this.#ring
   }
 
-  #publishFile(digest: VerityDigest, touched: Set<string>): void {
+  /** Moves a file that is staged under its digest. @returns the directory that it is in then */
+  #publishFile(digest: VerityDigest): string {
     const directory = `${this.#objects}/${digest.slice(0, 2)}`
-    for (let tries = 1; ; tries++) {
-      try {
-        renameSync(`${this.#staging}/${digest}`, `${this.#objects}/${objectName(digest)}`)
-        touched.add(directory)
-        return
-      } catch (error) {
-        if (!isErrno(error, 'ENOENT') || tries === TRIES) throw error
-      }
+    const move = () => renameSync(`${this.#staging}/${digest}`, `${this.#objects}/${objectName(digest)}`)
+    try {
+      move()
+    } catch (error) {
+      if (!isErrno(error, 'ENOENT')) throw error
+      // Directories of `objects/` are never taken away.
       mkdirSync(directory, { mode: DIRECTORY_MODE, recursive: true })
+      move()
     }
+    return directory
   }
 
   /** Notes a file, and makes the directory for it, if any. @returns its name in the staging directory */

@@ -1,9 +1,9 @@
 /**
- * SHA-256 of several blocks at once, by the OpenSSL that Node brings: a processor hashes two streams side by side in nearly the time of
- * one, because each step of a hash waits for the one before it.
+ * SHA-256 of several blocks at once, by the OpenSSL that Node brings: a processor hashes two streams side by side in nearly
+ * the time of one, because each step of a hash waits for the one before it.
  *
- * OpenSSL has this for its own records of TLS (crypto/sha/asm/sha256-mb-x86_64.pl) and promises nobody anything, so it is tried on
- * blocks whose hashes are known before it is used.
+ * OpenSSL has this for its own records of TLS (crypto/sha/asm/sha256-mb-x86_64.pl) and promises nobody anything, so it is
+ * tried on blocks whose hashes are known before it is used.
  */
 import { createHash, hash } from 'node:crypto'
 import { closeSync, openSync, readSync } from 'node:fs'

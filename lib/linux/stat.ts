@@ -75,8 +75,7 @@ export function statPath(path: PathArgument): FileStat {
 /** The size of a file alone, in bytes, for those who ask for thousands. */
 export function fileSize(path: string): number {
   const name = pathString(path)
-  if (calls().statx(AT_FDCWD, name, FLAGS, STATX_SIZE, answer) < 0) failed('statx', name)
-  return double(STATX.fileSize)
+  return fileSizeAt(AT_FDCWD, name) ?? failed('statx', name)
 }
 
 /** The same in a directory; null where there is none, which takes no longer. */

@@ -26,8 +26,7 @@ export async function whileWriting<T>(
   const state = unsyncedState(layout)
   if (state === 'before') {
     checkWritable(layout.descriptor, descriptor)
-    const { recoverStore } = await import('./recover.js')
-    await withSyncs(() => recoverStore(store, options))
+    await withSyncs(async () => (await import('./recover.js')).recoverStore(store, options))
   }
   if (options.noSync ?? descriptor.noSync) {
     checkWritable(layout.descriptor, descriptor)
