@@ -77,7 +77,7 @@ export class Bases {
     const leftOut = new LeftOut()
     const ignoresOwnership = process.geteuid?.() !== 0
     if (ignoresOwnership || !(await this.#beginFromNear(spec, signal))) {
-      this.#makeDirectory(spec.id, (directory) => createSubvolume(directory, TREE))
+      await this.#makeDirectory(spec.id, async (directory) => createSubvolume(directory, TREE))
       await materialise(spec.tree, spec.objects, this.tree(spec.id), {
         ignoreOwnership: ignoresOwnership,
         intoEmpty: true,
@@ -123,7 +123,7 @@ export class Bases {
       this.read(near.id)
       const source = this.open(near.id)
       try {
-        this.#makeDirectory(id, (directory) =>
+        await this.#makeDirectory(id, (directory) =>
           createSnapshot(directory, TREE, source, { readOnly: false, groups: null }),
         )
       } finally {
@@ -139,12 +139,12 @@ export class Bases {
     }
   }
 
-  #makeDirectory(id: BaseId, make: (directory: number) => void): void {
+  async #makeDirectory(id: BaseId, make: (directory: number) => Promise<void>): Promise<void> {
     const path = `${this.#directory}/${id}`
     mkdirSync(path, { mode: 0o700 })
     const directory = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY)
     try {
-      make(directory)
+      await make(directory)
     } finally {
       closeSync(directory)
     }

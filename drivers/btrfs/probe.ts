@@ -16,11 +16,11 @@ import {
 } from '../../lib/driver/kit.js'
 
 /** Leaves nothing behind. */
-export function findOut({ directory }: ProbePlace): Probe {
+export async function findOut({ directory }: ProbePlace): Promise<Probe> {
   const place = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY)
   try {
     if (!isBtrfs(place)) return refused('the filesystem', 'another one', 'btrfs')
-    const failure = attempt(directory)
+    const failure = await attempt(directory)
     if (failure !== null) return refused('making subvolumes', failure, 'subvolumes that can be made')
     const notes = ['every image is a read-only subvolume, every bundle a snapshot of one', quotaNote(place)]
     return { usable: true, notes }
@@ -34,10 +34,10 @@ function refused(feature: string, found: string, needed: string): Probe {
 }
 
 /** @returns null when it works */
-function attempt(place: string): string | null {
+async function attempt(place: string): Promise<string | null> {
   using probe = makeProbeDirectory(place)
   try {
-    return use(probe.path)
+    return await use(probe.path)
   } catch (error) {
     if (isErrno(error)) return error.message
     throw error
@@ -45,7 +45,7 @@ function attempt(place: string): string | null {
 }
 
 /** What bases and bundles do. */
-function use(path: string): string | null {
+async function use(path: string): Promise<string | null> {
   const flags = constants.O_RDONLY | constants.O_DIRECTORY
   const directory = openSync(path, flags)
   try {
@@ -54,7 +54,7 @@ function use(path: string): string | null {
     const base = openSync(`${path}/base`, flags)
     try {
       setSubvolumeReadOnly(base, true)
-      createSnapshot(directory, byteString('rootfs'), base, { readOnly: false, groups: null })
+      await createSnapshot(directory, byteString('rootfs'), base, { readOnly: false, groups: null })
     } finally {
       closeSync(base)
     }

@@ -46,7 +46,7 @@ export class RootfsRoom {
       // A base is made for what its maker may do; who wants it otherwise gets a tree of its own.
       if (spec.ignoreOwnership !== base.ignoresOwnership) return await this.#write(spec, bundle)
       const groups = this.#beginLimit(spec, bundle)
-      this.#snapshot(spec, base, bundle, groups)
+      await this.#snapshot(spec, base, bundle, groups)
       if (groups === null && spec.limit !== null) this.#holdLimit(spec, spec.limit)
     } finally {
       closeSync(bundle)
@@ -64,8 +64,9 @@ export class RootfsRoom {
       }
     }
     await removeTreeInSlices(at)
-    this.#limits.end(id)
-    this.#limits.sweep()
+    const hadLimit = this.#limits.end(id)
+    // Every create looks for leavings, and mostly there are none.
+    if (rootfs !== null || hadLimit) this.#limits.sweep()
   }
 
   async usage(place: RootfsPlace): Promise<RootfsUsage> {
@@ -123,10 +124,10 @@ export class RootfsRoom {
   }
 
   /** Durable at once: making a snapshot commits the filesystem's transaction, names and limit included. */
-  #snapshot(spec: RootfsSpec, base: Base, bundle: number, groups: bigint[] | null): void {
+  async #snapshot(spec: RootfsSpec, base: Base, bundle: number, groups: bigint[] | null): Promise<void> {
     const source = this.#bases.open(spec.base!)
     try {
-      createSnapshot(bundle, byteString(basename(spec.at)), source, { readOnly: false, groups })
+      await createSnapshot(bundle, byteString(basename(spec.at)), source, { readOnly: false, groups })
     } finally {
       closeSync(source)
     }

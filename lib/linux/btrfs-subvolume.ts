@@ -26,7 +26,7 @@ import {
 import { cString, type PathArgument, textOf } from './c-string.js'
 import { calls } from './calls.js'
 import { ERRNO, errnoError } from './errno.js'
-import { failed, uninterrupted } from './files.js'
+import { failed, uninterrupted, uninterruptedLater } from './files.js'
 import type { FileStat } from './stat.js'
 import { statFilesystemOf } from './statfs.js'
 
@@ -37,8 +37,6 @@ export interface SubvolumeInfo {
 }
 
 const MAX_NAME_BYTES = 255
-/** What a call points to; kept for ever, as the collector knows nothing of the pointer. */
-const inheritMemory = Buffer.allocUnsafeSlow(4096)
 const NONE = -1n // a descriptor field of a call that makes an empty subvolume is not looked at
 
 /** Whether a descriptor is of a file on btrfs. */
@@ -61,58 +59,54 @@ export function createSubvolume(
   name: ByteString,
   groups: readonly bigint[] | null = null,
 ): void {
-  make(directory, name, BTRFS_IOC_SUBVOL_CREATE_V2, NONE, 0, groups)
+  const args = argumentsOf(name, NONE, 0, groups)
+  if (uninterrupted((libc) => libc.ioctlMemory(directory, BTRFS_IOC_SUBVOL_CREATE_V2, args)) < 0)
+    fail('BTRFS_IOC_SUBVOL_CREATE_V2', name)
 }
 
 /**
- * Makes a snapshot of a subvolume. It commits the filesystem's transaction on the way: when this returns, the snapshot, its
- * name, and all metadata that was changed before are on the disk.
+ * Makes a snapshot of a subvolume. It commits the filesystem's transaction on the way: when this is done, the snapshot, its
+ * name, and all metadata that was changed before are on the disk. Another thread waits for that, so that several can share a
+ * commit. The descriptors have to stay open.
  *
  * @param source descriptor of the subvolume's top
  * @param options `groups` as for createSubvolume()
  */
-export function createSnapshot(
+export async function createSnapshot(
   directory: number,
   name: ByteString,
   source: number,
   options: { readonly readOnly: boolean; readonly groups: readonly bigint[] | null },
-): void {
-  const flags = options.readOnly ? BTRFS_SUBVOL_RDONLY : 0
-  make(directory, name, BTRFS_IOC_SNAP_CREATE_V2, BigInt(source), flags, options.groups)
+): Promise<void> {
+  const args = argumentsOf(name, BigInt(source), options.readOnly ? BTRFS_SUBVOL_RDONLY : 0, options.groups)
+  const errno = await uninterruptedLater((libc) =>
+    libc.ioctlMemoryLater(directory, BTRFS_IOC_SNAP_CREATE_V2, args),
+  )
+  if (errno !== 0) throw errnoError(errno, 'ioctl BTRFS_IOC_SNAP_CREATE_V2', name)
 }
 
-function make(
-  directory: number,
+/** The structure of both calls, and behind it what it points to. */
+function argumentsOf(
   name: ByteString,
-  request: number,
   source: bigint,
   flags: number,
   groups: readonly bigint[] | null,
-): void {
-  const args = Buffer.alloc(VOL_ARGS_V2.size)
+): Buffer {
+  const inheritBytes = groups === null ? 0 : QGROUP_INHERIT.size + groups.length * 8
+  const args = Buffer.alloc(VOL_ARGS_V2.size + inheritBytes)
   args.writeBigInt64LE(source, VOL_ARGS_V2.fd)
   writeName(args, VOL_ARGS_V2.name, name)
-  const inherit = groups === null ? null : inheritOf(groups)
-  if (inherit !== null) {
-    args.writeBigUInt64LE(BigInt(inherit.length), VOL_ARGS_V2.inheritSize)
-    args.writeBigUInt64LE(calls().addressOf(inherit), VOL_ARGS_V2.inherit)
-  }
-  args.writeBigUInt64LE(
-    BigInt(flags | (inherit === null ? 0 : BTRFS_SUBVOL_QGROUP_INHERIT)),
-    VOL_ARGS_V2.flags,
-  )
-  const call =
-    request === BTRFS_IOC_SNAP_CREATE_V2 ? 'BTRFS_IOC_SNAP_CREATE_V2' : 'BTRFS_IOC_SUBVOL_CREATE_V2'
-  if (uninterrupted((libc) => libc.ioctlMemory(directory, request, args)) < 0) fail(call, name)
-}
-
-function inheritOf(groups: readonly bigint[]): Buffer {
-  const inherit = inheritMemory.subarray(0, QGROUP_INHERIT.size + groups.length * 8).fill(0)
+  args.writeBigUInt64LE(BigInt(flags), VOL_ARGS_V2.flags)
+  if (groups === null) return args
+  args.writeBigUInt64LE(BigInt(flags | BTRFS_SUBVOL_QGROUP_INHERIT), VOL_ARGS_V2.flags)
+  args.writeBigUInt64LE(BigInt(inheritBytes), VOL_ARGS_V2.inheritSize)
+  args.writeBigUInt64LE(calls().addressOf(args) + BigInt(VOL_ARGS_V2.size), VOL_ARGS_V2.inherit)
+  const inherit = args.subarray(VOL_ARGS_V2.size)
   inherit.writeBigUInt64LE(BigInt(groups.length), QGROUP_INHERIT.groups)
   groups.forEach((group, i) => {
     inherit.writeBigUInt64LE(group, QGROUP_INHERIT.size + i * 8)
   })
-  return inherit
+  return args
 }
 
 /**

@@ -141,6 +141,7 @@ export type Calls = {
   /** What waits for the disk, on Node's thread pool: 0, or what errno was. */
   readonly syncfsLater: (fd: number) => Promise<number>
   readonly fsyncLater: (fd: number) => Promise<number>
+  readonly ioctlMemoryLater: (fd: number, request: number, memory: Uint8Array) => Promise<number>
   readonly syncFileRangeLater: (fd: number, offset: number, length: number, flags: number) => Promise<number>
   /** What is mapped at an address. It must not be touched any more once it is unmapped. */
   readonly viewOf: (address: number, length: number) => ArrayBuffer
@@ -213,16 +214,18 @@ function declareAll(arch: 'x64' | 'arm64', preferNumbers: boolean): Calls {
   table.strerror = (errno: number) => library.func('strerror', 'str', ['int'])(errno)
   table.addressOf = native.address
   const onPool = (name: keyof typeof CALLS): Later => {
+    const { symbol, result, parameters }: Declaration = CALLS[name]
     let call: KoffiFunction | undefined
     return (...values) => {
-      call ??= library.func(name, CALLS[name].result, [...CALLS[name].parameters])
+      call ??= library.func(symbol ?? name, result, [...parameters])
       const onThread = call
-      return turns.run(() => callOnPool(onThread, values, (result) => (result < 0 ? native.errno() : 0)))
+      return turns.run(() => callOnPool(onThread, values, (got) => (got < 0 ? native.errno() : 0)))
     }
   }
   table.syncfsLater = onPool('syncfs')
   table.fsyncLater = onPool('fsync')
   table.syncFileRangeLater = onPool('sync_file_range')
+  table.ioctlMemoryLater = onPool('ioctlMemory')
   table.viewOf = (address: number, length: number) => native.view(BigInt(address), length)
   // Filled from the same table that the type is made of.
   return table as Calls

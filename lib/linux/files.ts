@@ -41,6 +41,14 @@ export function uninterrupted(call: (libc: Calls) => number): number {
   return result
 }
 
+/** The same on another thread. @returns what errno was, 0 for success */
+export async function uninterruptedLater(call: (libc: Calls) => Promise<number>): Promise<number> {
+  for (;;) {
+    const errno = await call(calls())
+    if (errno !== ERRNO.EINTR) return errno
+  }
+}
+
 /**
  * Opens a file; the path may be absolute, then the directory does not matter.
  *

@@ -12,7 +12,7 @@ import {
   SYNC_FILE_RANGE_WRITE,
 } from './constants.js'
 import { ERRNO, errnoError } from './errno.js'
-import { close, failed, openDirectory, uninterrupted } from './files.js'
+import { close, failed, openDirectory, uninterrupted, uninterruptedLater } from './files.js'
 import { isSyncing } from './sync-mode.js'
 
 /** What some network and FUSE filesystems say to fsync of a directory. */
@@ -31,14 +31,14 @@ export function commitFilesystem(fd: number): void {
 /** The same, waiting on another thread. The descriptor has to stay open. */
 export async function syncFilesystemLater(fd: number): Promise<void> {
   if (!isSyncing()) return
-  const errno = await laterUninterrupted(() => calls().syncfsLater(fd))
+  const errno = await uninterruptedLater((libc) => libc.syncfsLater(fd))
   if (errno !== 0) throw errnoError(errno, 'syncfs')
 }
 
 /** fsync, waiting on another thread. The descriptor has to stay open. */
 export async function syncFileLater(fd: number): Promise<void> {
   if (!isSyncing()) return
-  const errno = await laterUninterrupted(() => calls().fsyncLater(fd))
+  const errno = await uninterruptedLater((libc) => libc.fsyncLater(fd))
   if (errno !== 0) throw errnoError(errno, 'fsync')
 }
 
@@ -62,7 +62,7 @@ export async function syncDirectoryLater(path: string): Promise<void> {
   if (!isSyncing()) return
   const fd = openDirectory(pathString(path))
   try {
-    const errno = await laterUninterrupted(() => calls().fsyncLater(fd))
+    const errno = await uninterruptedLater((libc) => libc.fsyncLater(fd))
     if (errno !== 0 && errno !== NOTHING_TO_SYNC) throw errnoError(errno, 'fsync', byteString(path))
   } finally {
     close(fd)
@@ -107,16 +107,8 @@ export function startWriteback(fd: number, offset: number, length: number): void
 export async function writeContentsLater(fd: number): Promise<boolean> {
   if (!isSyncing()) return true
   const flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER
-  const errno = await laterUninterrupted(() => calls().syncFileRangeLater(fd, 0, 0, flags))
+  const errno = await uninterruptedLater((libc) => libc.syncFileRangeLater(fd, 0, 0, flags))
   if (errno === 0) return true
   if ([ERRNO.EINVAL, ERRNO.ENOSYS, ERRNO.EOPNOTSUPP, ERRNO.ESPIPE].includes(errno)) return false
   throw errnoError(errno, 'sync_file_range')
-}
-
-/** @returns what errno was */
-async function laterUninterrupted(call: () => Promise<number>): Promise<number> {
-  for (;;) {
-    const errno = await call()
-    if (errno !== ERRNO.EINTR) return errno
-  }
 }

@@ -3,7 +3,7 @@
  */
 import { chmodSync, existsSync, mkdirSync } from 'node:fs'
 import { isVerityDigest, type VerityDigest } from '../digest.js'
-import type { Rootfs, VerityMode } from '../driver/contract.js'
+import type { Mount, Rootfs, VerityMode } from '../driver/contract.js'
 import { ExistsError, IntegrityError, throwIfAborted, UnsupportedError, UsageError } from '../errors.js'
 import { neededDirectories, withheldLabels } from '../image/runtime-spec.js'
 import type { ResolvedImage } from '../sources/source.js'
@@ -13,7 +13,7 @@ import { checkWritable } from '../store/descriptor.js'
 import { DurableBatch } from '../store/durable.js'
 import { Lease } from '../store/leases.js'
 import type { RecordedLimit } from '../store/recorded-limit.js'
-import { commitRecord, removeIfThere } from '../store/records.js'
+import { removeIfThere } from '../store/records.js'
 import type { BundleInfo, CreateRequest } from './api.js'
 import { ensureBase, type ReadyBase } from './bases.js'
 import { imageUser, writeBundleFiles } from './bundle-files.js'
@@ -201,17 +201,22 @@ async function commitBundle(
       warnOfClosedWay(layout.root, plan.mapping, plan.events)
     }
     await makeVolumes(image.config, base.volume, store.objects, directory, { ...plan, batch })
-    const rootfs = await makeRootfs(store, image, plan, directory, base, batch)
-    const { mounts } = rootfs
-    writeBundleFiles(batch, { ...plan, directory, image, user, mounts })
-    batch.directory(layout.bundles)
+    const describe = (mounts: readonly Mount[]) => {
+      writeBundleFiles(batch, { ...plan, directory, image, user, mounts })
+      batch.directory(layout.bundles)
+      return batch.record(layout.record(plan.id), bundleRecord(store, image, base, plan, mounts))
+    }
+    // Mounts are known when they are made. Any other rootfs is made last: some filesystems write all that is there with it.
+    const early = store.driver.traits.mounts ? null : describe([])
+    if (early !== null) await batch.writeContents()
+    const { mounts } = await makeRootfs(store, image, plan, directory, base, batch)
+    const record = early ?? describe(mounts)
     throwIfAborted(plan.signal)
-    const record = bundleRecord(store, image, base, plan, rootfs)
     syncFound(store)
     // commit point: the bundle record
-    await commitRecord(batch, layout.record(plan.id), record)
+    await record.commit()
     plan.events({ kind: 'rootfs-ready', id: plan.id })
-    return bundleInfo(layout, record)
+    return bundleInfo(layout, record.value)
   } catch (error) {
     await removeAfterFailure(store, plan)
     throw error
@@ -275,7 +280,7 @@ function bundleRecord(
   image: ResolvedImage,
   { record: base }: ReadyBase,
   plan: CommitPlan,
-  rootfs: Rootfs,
+  mounts: readonly Mount[],
 ): BundleRecord {
   return {
     format: 1,
@@ -294,6 +299,6 @@ function bundleRecord(
     isDigestDemanded: plan.expectedDigest !== null,
     noSync: plan.noSync,
     limit: plan.recordedLimit,
-    mounts: rootfs.mounts,
+    mounts,
   }
 }

@@ -154,9 +154,9 @@ export class SubvolumeLimits {
     })
   }
 
-  /** After a subvolume was removed, or when it never was: removes its group. */
-  end(id: BundleId): void {
-    this.#withRoom((room) => this.#end(id, room))
+  /** After a subvolume was removed, or when it never was: removes its group. @returns whether one was noted */
+  end(id: BundleId): boolean {
+    return this.#withRoom((room) => this.#end(id, room))
   }
 
   /**
@@ -180,16 +180,17 @@ export class SubvolumeLimits {
     return readdirSync(this.#notes).filter((name): name is BundleId => BUNDLE_ID.test(name))
   }
 
-  #end(id: BundleId, room: number): void {
+  #end(id: BundleId, room: number): boolean {
     const group = this.#noted(id)
-    if (group === null) return
+    if (group === null) return false
     for (let round = 1; round <= ROUNDS; round++) {
       // The kernel empties subvolumes after they are gone from their directories; as members they would hold the group.
       for (const member of membersOf(room, group)) removeMember(room, member, group)
       if (!removeGroup(room, group)) continue
       unlinkIfThere(`${this.#notes}/${id}`)
-      return
+      break
     }
+    return true
   }
 
   /** On a full disk removing goes on without: most kernels remove the groups themselves, and an empty one hinders nobody. */

@@ -5,14 +5,27 @@
  * written first and on its way to the disk before the first sync, and the syncs after that find little left to do. Where the
  * filesystem keeps the order of metadata, contents are waited for and nothing is synced but the name that comes last.
  */
-import { closeSync, fstatSync, openSync, statSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, renameSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { isErrno } from '../errors.js'
+import { claim } from '../linux/claim.js'
 import { startWriteback, syncDirectoryLater, syncFileLater, writeContentsLater } from '../linux/sync.js'
 import { isSyncing } from '../linux/sync-mode.js'
 import { writeAll } from '../linux/write-all.js'
+import { recordText, removeIfThere, temporaryPath, writeRecord } from './records.js'
+
+/** A record that stands beside its name, and has yet to get it. */
+export interface PendingRecord<T> {
+  readonly value: T
+  /** Makes the batch durable, and then the record, which says that what is in the batch is there. Once. */
+  commit(): Promise<void>
+}
 
 export class DurableBatch implements Disposable {
   readonly #files: number[] = []
   readonly #directories: string[] = []
+  /** Records that did not get their names. */
+  readonly #unnamed = new Set<string>()
   readonly #isOrdered: boolean
 
   /** @param isOrdered whether the filesystem of the store keeps the order of metadata (lib/linux/ordered-metadata.ts) */
@@ -35,6 +48,33 @@ export class DurableBatch implements Disposable {
     this.#directories.push(path)
   }
 
+  /** Writes a record that means nothing yet; it is gone with the batch unless it is committed. */
+  record<T>(path: string, value: T): PendingRecord<T> {
+    const temporary = temporaryPath(path)
+    this.#unnamed.add(temporary)
+    const fd = this.write(temporary, recordText(value), 0o600)
+    claim(fd)
+    return { value, commit: () => this.#commit(fd, temporary, path, value) }
+  }
+
+  async #commit(fd: number, temporary: string, path: string, value: unknown): Promise<void> {
+    await this.syncBefore(fd)
+    try {
+      renameSync(temporary, path)
+    } catch (error) {
+      // A clean that looked before it was claimed took it away.
+      if (!isErrno(error, 'ENOENT')) throw error
+      return writeRecord(path, value)
+    }
+    this.#unnamed.delete(temporary)
+    await syncDirectoryLater(dirname(path))
+  }
+
+  /** Waits until the contents of all files are on the disk; whatever writes all names and metadata then makes them durable. */
+  async writeContents(): Promise<void> {
+    await all(this.#files.map(async (fd) => void (await writeContentsLater(fd))))
+  }
+
   /**
    * When this is done, all that was written and all names in the directories are durable as soon as what is done next in a
    * directory is. Other threads wait for the disk, so that other operations go on.
@@ -45,15 +85,19 @@ export class DurableBatch implements Disposable {
     if (!isSyncing()) return
     const { dev } = fstatSync(next)
     const isOrdered = (found: { readonly dev: number }) => this.#isOrdered && found.dev === dev
-    await all(
-      this.#files.map(async (fd) => {
+    // All at once, so that they share what the filesystem writes for each.
+    await all([
+      ...this.#files.map(async (fd) => {
         if (!isOrdered(fstatSync(fd)) || !(await writeContentsLater(fd))) await syncFileLater(fd)
       }),
-    )
-    for (const path of this.#directories) if (!isOrdered(statSync(path))) await syncDirectoryLater(path)
+      ...this.#directories.map(async (path) => {
+        if (!isOrdered(statSync(path))) await syncDirectoryLater(path)
+      }),
+    ])
   }
 
   [Symbol.dispose](): void {
+    for (const path of this.#unnamed) removeIfThere(path)
     for (const fd of this.#files.splice(0)) closeSync(fd)
   }
 }

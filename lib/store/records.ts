@@ -9,9 +9,8 @@ import { isErrno, StoreError } from '../errors.js'
 import { claim, claimPath } from '../linux/claim.js'
 import { ERRNO, errnoError } from '../linux/errno.js'
 import { removeTree } from '../linux/remove-tree.js'
-import { syncDirectory, syncDirectoryLater, syncFile } from '../linux/sync.js'
+import { syncDirectory, syncFile } from '../linux/sync.js'
 import { writeAll } from '../linux/write-all.js'
-import type { DurableBatch } from './durable.js'
 
 const MAX_RECORD_BYTES = 16 * 1024 * 1024
 const MAX_TRIES = 5 // a clean that happens to look takes a temporary file away that is not claimed yet
@@ -50,23 +49,6 @@ export function createDurably(path: string, data: string | Uint8Array): boolean 
 
 export function writeRecord(path: string, value: unknown): void {
   writeDurably(path, recordText(value))
-}
-
-/** Makes a batch durable and then a record, which says that what is in the batch is there. */
-export async function commitRecord(batch: DurableBatch, path: string, value: unknown): Promise<void> {
-  const text = recordText(value)
-  const temporary = temporaryPath(path)
-  try {
-    const fd = batch.write(temporary, text, 0o600)
-    claim(fd)
-    await batch.syncBefore(fd)
-    renameSync(temporary, path)
-  } catch (error) {
-    const wasThere = removeIfThere(temporary)
-    if (wasThere || !isErrno(error, 'ENOENT')) throw error
-    return writeDurably(path, text)
-  }
-  await syncDirectoryLater(dirname(path))
 }
 
 /**
@@ -168,10 +150,11 @@ function putInPlace(path: string, data: string | Uint8Array, isDurable: boolean,
   }
 }
 
-function temporaryPath(path: string): string {
+/** A name beside a record, for what is to become it. */
+export function temporaryPath(path: string): string {
   return `${dirname(path)}/.tmp-${basename(path).slice(0, 64)}-${randomBytes(6).toString('hex')}`
 }
 
-function recordText(value: unknown): string {
+export function recordText(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`
 }

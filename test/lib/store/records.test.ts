@@ -13,7 +13,6 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { DurableBatch } from '../../../lib/store/durable.js'
 import * as field from '../../../lib/store/fields.js'
 import {
-  commitRecord,
   createDurably,
   isDeadTemporary,
   isTemporaryName,
@@ -100,7 +99,7 @@ describe('records', () => {
     }
     {
       using batch = new SlowBatch(false)
-      await commitRecord(batch, join(directory, 'a.json'), { n: 1 })
+      await batch.record(join(directory, 'a.json'), { n: 1 }).commit()
     }
     expect(seen).toEqual([true, false, false])
     expect(readRecord(join(directory, 'a.json'), parse)).toEqual({ n: 1 })
@@ -113,11 +112,35 @@ describe('records', () => {
         throw new Error('the disk is broken')
       }
     }
-    using batch = new BrokenBatch(false)
-    await expect(commitRecord(batch, join(directory, 'a.json'), { n: 1 })).rejects.toThrow(
-      'the disk is broken',
-    )
+    {
+      using batch = new BrokenBatch(false)
+      expect(() => batch.record(join(directory, 'a.json'), { n: 1 })).toThrow('the disk is broken')
+    }
     expect(readdirSync(directory)).toEqual([])
+  })
+
+  it('of a batch are not there until they are committed, and leave nothing when they never are', async () => {
+    {
+      using batch = new DurableBatch(false)
+      batch.record(join(directory, 'a.json'), { n: 1 })
+      const second = batch.record(join(directory, 'b.json'), { n: 2 })
+      expect(readdirSync(directory).every(isTemporaryName)).toBe(true)
+      await batch.writeContents()
+      await second.commit()
+      expect(second.value).toEqual({ n: 2 })
+    }
+    expect(readdirSync(directory)).toEqual(['b.json'])
+  })
+
+  it('of a batch are written again when a clean took them away before they were claimed', async () => {
+    {
+      using batch = new DurableBatch(true)
+      const record = batch.record(join(directory, 'a.json'), { n: 1 })
+      for (const name of readdirSync(directory)) rmSync(join(directory, name))
+      await record.commit()
+    }
+    expect(readRecord(join(directory, 'a.json'), parse)).toEqual({ n: 1 })
+    expect(readdirSync(directory)).toEqual(['a.json'])
   })
 
   it.each([
