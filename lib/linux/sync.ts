@@ -4,15 +4,20 @@
  * In an operation that does without (sync-mode.ts) nothing waits and nothing is written early: its store is left to the kernel.
  */
 import { byteString } from '../bytes.js'
+import { isErrno } from '../errors.js'
 import { pathString } from './c-string.js'
 import { calls } from './calls.js'
 import {
+  AT_FDCWD,
+  O_NOFOLLOW,
+  O_NONBLOCK,
+  O_RDONLY,
   SYNC_FILE_RANGE_WAIT_AFTER,
   SYNC_FILE_RANGE_WAIT_BEFORE,
   SYNC_FILE_RANGE_WRITE,
 } from './constants.js'
 import { ERRNO, errnoError } from './errno.js'
-import { close, failed, openDirectory, uninterrupted, uninterruptedLater } from './files.js'
+import { close, failed, openAt, openDirectory, uninterrupted, uninterruptedLater } from './files.js'
 import { isSyncing } from './sync-mode.js'
 
 /** What some network and FUSE filesystems say to fsync of a directory. */
@@ -47,6 +52,27 @@ export function syncFilesystemOf(path: string): void {
   const fd = openDirectory(pathString(path))
   try {
     syncFilesystem(fd)
+  } finally {
+    close(fd)
+  }
+}
+
+/** The same for a file that is opened for it. @returns false when it cannot be opened: it is gone, or no file */
+export async function syncPathLater(path: string): Promise<boolean> {
+  if (!isSyncing()) return true
+  let fd: number
+  try {
+    fd = openAt(AT_FDCWD, pathString(path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+  } catch (error) {
+    if (isErrno(error)) return false
+    throw error
+  }
+  try {
+    await syncFileLater(fd)
+    return true
+  } catch (error) {
+    if (isErrno(error, 'EINVAL')) return false
+    throw error
   } finally {
     close(fd)
   }
@@ -106,8 +132,19 @@ export function startWriteback(fd: number, offset: number, length: number): void
  */
 export async function writeContentsLater(fd: number): Promise<boolean> {
   if (!isSyncing()) return true
-  const flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER
-  const errno = await uninterruptedLater((libc) => libc.syncFileRangeLater(fd, 0, 0, flags))
+  return isWritten(await uninterruptedLater((libc) => libc.syncFileRangeLater(fd, 0, 0, WRITE_AND_WAIT)))
+}
+
+/** The same, waiting here. */
+export function writeContents(fd: number): boolean {
+  if (!isSyncing()) return true
+  const result = uninterrupted((libc) => libc.sync_file_range(fd, 0, 0, WRITE_AND_WAIT))
+  return isWritten(result === 0 ? 0 : calls().errno())
+}
+
+const WRITE_AND_WAIT = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER
+
+function isWritten(errno: number): boolean {
   if (errno === 0) return true
   if ([ERRNO.EINVAL, ERRNO.ENOSYS, ERRNO.EOPNOTSUPP, ERRNO.ESPIPE].includes(errno)) return false
   throw errnoError(errno, 'sync_file_range')

@@ -177,7 +177,7 @@ export class LockManager implements LockTaker {
     const lost = new AbortController()
     try {
       const taken = await tryLock(guard, name, this.holder(), (cause) => lost.abort(lockLost(name, cause)))
-      return taken && new HeldLock(name, lost.signal, taken)
+      return taken && new HeldLock(name, lost, taken)
     } catch (error) {
       throw toGrootError(error, `Cannot take lock "${name}"`)
     }
@@ -258,13 +258,18 @@ export class LockScope implements LockTaker {
 
 class HeldLock implements Lock {
   readonly name: string
-  readonly lost: AbortSignal
+  readonly #lost: AbortController
   readonly #taken: Taken
 
-  constructor(name: string, lost: AbortSignal, taken: Taken) {
+  constructor(name: string, lost: AbortController, taken: Taken) {
     this.name = name
-    this.lost = lost
+    this.#lost = lost
     this.#taken = taken
+  }
+
+  // Signals cost more than locks that nobody listens to.
+  get lost(): AbortSignal {
+    return this.#lost.signal
   }
 
   isWanted(): boolean {

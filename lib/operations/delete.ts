@@ -1,19 +1,18 @@
 /**
  * delete: a bundle and all that was made for it goes away.
  */
-import { randomBytes } from 'node:crypto'
 import { existsSync, renameSync } from 'node:fs'
 import { isErrno, StoreError } from '../errors.js'
 import { namesIn } from '../linux/names.js'
 import { removeAbandonedTree } from '../linux/remove-tree.js'
-import { syncDirectoryLater } from '../linux/sync.js'
+import { syncDirectoryLater, syncPathLater } from '../linux/sync.js'
 import type { LockRequest } from '../locks/locks.js'
 import { type BundleId, parseBundleId } from '../store/bundle-id.js'
 import { hasDirectory } from '../store/bundles.js'
 import { checkWritable } from '../store/descriptor.js'
 import type { StoreLayout } from '../store/layout.js'
 import { statOf } from '../store/record-watch.js'
-import { removeIfThere } from '../store/records.js'
+import { randomName, removeIfThere } from '../store/records.js'
 import { bundleOfTrashed, removeTrashed } from '../store/trash.js'
 import type { CallOptions, DeleteResult } from './api.js'
 import { lockRequest } from './call.js'
@@ -44,9 +43,8 @@ export async function removeBundle(store: OpenedStore, id: BundleId, request: Lo
   if (trashed !== null && !isThere) removeIfThere(layout.bundle(id))
   await removeLeavings(store, id)
   if (trashed !== null) {
+    if (store.isOrdered) await syncRename(layout, trashed)
     await removeTrashed(trashed)
-    // An unmount may have written the journal, and then there is nothing left to wait for.
-    if (store.isOrdered) await syncDirectoryLater(layout.records)
   }
   for (const record of unfinished) await removeTrashed(record)
   return trashed !== null || unfinished.length > 0
@@ -75,9 +73,19 @@ function trashedRecords({ trash }: StoreLayout, id: BundleId): string[] {
     .map((name) => `${trash}/${name}`)
 }
 
+/**
+ * Waits until a record is gone from its place also after a power cut. An unmount has mostly written the journal by now, and
+ * then there is nothing to wait for: the rename changed the file too, and fsync(2) of a file waits for what changed it. For a
+ * directory ext4 would write the journal once more.
+ */
+async function syncRename(layout: StoreLayout, trashed: string): Promise<void> {
+  // A clean may have emptied the trash.
+  if (!(await syncPathLater(trashed))) await syncDirectoryLater(layout.records)
+}
+
 /** @returns where the record is now, or null when there was none */
 function trashRecord({ layout }: OpenedStore, id: BundleId): string | null {
-  const trashed = `${layout.trash}/${id}-${randomBytes(6).toString('hex')}.json`
+  const trashed = `${layout.trash}/${id}-${randomName()}.json`
   try {
     // commit point: without its record there is no bundle
     renameSync(layout.record(id), trashed)

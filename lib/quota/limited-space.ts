@@ -222,8 +222,8 @@ export class LimitedSpaces {
 
   /** Removes a space with all that is in it, also half a one, and gives back what was taken for it. */
   async remove(bundle: BundleId, directory: string): Promise<void> {
-    // What stands in the place of a bundle may be anything.
-    const isThere = isDirectory(dirname(directory))
+    // Most bundles have none. What stands in the place of a bundle may be anything.
+    const isThere = isDirectory(dirname(directory)) && hasTraces(directory)
     if (isThere) await this.#empty(directory, bundle)
     this.#projects.giveBack(bundle)
     if (isThere) removeSpace(directory)
@@ -282,6 +282,11 @@ function removeSpace(directory: string): void {
   } catch (error) {
     if (!isErrno(error, 'ENOENT')) throw error
   }
+}
+
+/** Also half a space has one of them. */
+function hasTraces(directory: string): boolean {
+  return existsSync(directory) || existsSync(imageOf(directory)) || existsSync(stateOf(directory))
 }
 
 function isDirectory(path: string): boolean {

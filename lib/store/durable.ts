@@ -9,7 +9,13 @@ import { closeSync, fstatSync, openSync, renameSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { isErrno } from '../errors.js'
 import { claim } from '../linux/claim.js'
-import { startWriteback, syncDirectoryLater, syncFileLater, writeContentsLater } from '../linux/sync.js'
+import {
+  startWriteback,
+  syncDirectoryLater,
+  syncFileLater,
+  writeContents,
+  writeContentsLater,
+} from '../linux/sync.js'
 import { isSyncing } from '../linux/sync-mode.js'
 import { writeAll } from '../linux/write-all.js'
 import { recordText, removeIfThere, temporaryPath, writeRecord } from './records.js'
@@ -72,7 +78,16 @@ export class DurableBatch implements Disposable {
 
   /** Waits until the contents of all files are on the disk; whatever writes all names and metadata then makes them durable. */
   async writeContents(): Promise<void> {
-    await all(this.#files.map(async (fd) => void (await writeContentsLater(fd))))
+    await this.#contentsOf(this.#files)
+  }
+
+  /** @returns the files that need a sync, as their contents cannot be waited for alone */
+  async #contentsOf(files: readonly number[]): Promise<number[]> {
+    const last = files.at(-1)
+    if (last === undefined) return []
+    const isWritten = await writeContentsLater(last)
+    // All were on their way before it, so that there is mostly nothing left to wait for.
+    return files.filter((fd) => (fd === last ? !isWritten : !writeContents(fd)))
   }
 
   /**
@@ -85,15 +100,12 @@ export class DurableBatch implements Disposable {
     if (!isSyncing()) return
     const { dev } = fstatSync(next)
     const isOrdered = (found: { readonly dev: number }) => this.#isOrdered && found.dev === dev
+    const ordered = this.#files.filter((fd) => isOrdered(fstatSync(fd)))
+    const others = this.#files.filter((fd) => !ordered.includes(fd))
+    const files = [...others, ...(await this.#contentsOf(ordered))]
+    const directories = this.#directories.filter((path) => !isOrdered(statSync(path)))
     // All at once, so that they share what the filesystem writes for each.
-    await all([
-      ...this.#files.map(async (fd) => {
-        if (!isOrdered(fstatSync(fd)) || !(await writeContentsLater(fd))) await syncFileLater(fd)
-      }),
-      ...this.#directories.map(async (path) => {
-        if (!isOrdered(statSync(path))) await syncDirectoryLater(path)
-      }),
-    ])
+    await all([...files.map(syncFileLater), ...directories.map(syncDirectoryLater)])
   }
 
   [Symbol.dispose](): void {

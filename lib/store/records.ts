@@ -1,7 +1,7 @@
 /**
  * Records: small JSON files that are either whole or absent.
  */
-import { randomBytes } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { closeSync, linkSync, lstatSync, openSync, readFileSync, renameSync, unlinkSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { byteString } from '../bytes.js'
@@ -150,9 +150,14 @@ function putInPlace(path: string, data: string | Uint8Array, isDurable: boolean,
   }
 }
 
+/** 12 hex digits that nobody else has. UUIDs are random at their end, and Node asks the kernel once for many of them. */
+export function randomName(): string {
+  return randomUUID().slice(-12)
+}
+
 /** A name beside a record, for what is to become it. */
 export function temporaryPath(path: string): string {
-  return `${dirname(path)}/.tmp-${basename(path).slice(0, 64)}-${randomBytes(6).toString('hex')}`
+  return `${dirname(path)}/.tmp-${basename(path).slice(0, 64)}-${randomName()}`
 }
 
 export function recordText(value: unknown): string {

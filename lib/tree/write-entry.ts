@@ -4,7 +4,7 @@
  * The order is the point. Owner first: chown(2) clears set-id bits and drops security.capability. Then attributes: without
  * privileges a file that is read-only takes none. Then the mode, then the times, which all before may have changed.
  */
-import { type ByteString, byteString, EMPTY, printable } from '../bytes.js'
+import { type ByteString, EMPTY, printable } from '../bytes.js'
 import type { VerityDigest } from '../digest.js'
 import { BugError, isErrno, toGrootError } from '../errors.js'
 import { type CString, pathString } from '../linux/c-string.js'
@@ -49,6 +49,7 @@ import {
   unrepresentable,
   xattrRefused,
 } from './entry-refusals.js'
+import { checkMode, type Probed, probeTop, removeInherited } from './fresh-top.js'
 import type { Device, Directory, Inode, NonDirectory, RegularFile, Xattrs } from './model.js'
 
 /** @param detail what it was: `0:42`, `char 1:3`, the attribute's name */
@@ -76,8 +77,8 @@ export class EntryWriter {
   readonly #onSkipped: Skipped | undefined
   readonly #copier = new ContentCopier()
   readonly #topFd: number
-  readonly #device: number
-  readonly #keepsNanoseconds: boolean
+  /** Found out when it is first asked for: of the top alone, all is looked at in the end. */
+  #probed: Probed | null = null
   /** Whom new files belong to, as the first of them shows. */
   #newOwner: Owner | null = null
   #noAtime = O_NOATIME
@@ -98,9 +99,11 @@ export class EntryWriter {
     this.#underOverlay = options.underOverlay ?? false
     this.#onSkipped = options.onSkipped
     removeInherited(topFd)
-    const probe = probeTop(topFd)
-    this.#device = probe.device
-    this.#keepsNanoseconds = probe.keepsNanoseconds
+  }
+
+  get #filesystem(): Probed {
+    this.#probed ??= probeTop(this.#topFd)
+    return this.#probed
   }
 
   /** Writes anything but a directory. @returns false when it was left out */
@@ -208,7 +211,7 @@ export class EntryWriter {
       const stat = statDescriptor(source)
       if (stat.kind !== 'file') throw objectDamaged(digest, path, 'it is not a regular file')
       if (stat.size !== inode.size) throw objectOfWrongSize(digest, path, inode.size, stat.size)
-      const copied = yield* this.#copier.copy(source, stat, fd, this.#device)
+      const copied = yield* this.#copier.copy(source, stat, fd, this.#filesystem.device)
       if (copied !== inode.size) throw objectOfWrongSize(digest, path, inode.size, copied)
     } finally {
       close(source)
@@ -301,8 +304,9 @@ export class EntryWriter {
     if (BigInt.asIntN(64, mtimeSeconds) !== mtimeSeconds) throw timeRefused(inode, path, null)
     if (typeof made === 'number') setTimes(made, mtimeSeconds, mtimeNanoseconds)
     else setTimesAt(made.directory, made.name, mtimeSeconds, mtimeNanoseconds)
+    if (made === this.#topFd) return // finishTop() looks at it
     const isCommon = mtimeSeconds > 0n && mtimeSeconds < LATEST_COMMON_TIME
-    if (!isCommon || !this.#keepsNanoseconds) checkTime(statMade(made), inode, path)
+    if (!isCommon || !this.#filesystem.keepsNanoseconds) checkTime(statMade(made), inode, path)
   }
 
   /** An access list that does not fit the mode is changed by chmod(2) without a word. */
@@ -318,28 +322,6 @@ export class EntryWriter {
   #hasRoom(): boolean {
     return statFilesystemOf(this.#topFd).availableBytes >= NO_ROOM_BYTES
   }
-}
-
-/** A new directory inherits default access lists and the set-group-id bit, and hands them on to all that is made in it. */
-function removeInherited(fd: number): void {
-  for (const name of ['system.posix_acl_default', 'system.posix_acl_access']) {
-    try {
-      removeXattr(fd, byteString(name))
-    } catch (error) {
-      if (!isErrno(error, 'ENODATA', 'ENOTSUP', 'EPERM', 'EINVAL')) throw error
-    }
-  }
-  changeMode(fd, 0o700)
-}
-
-/** Looks what the filesystem keeps: whole seconds only, or no modes at all (as FAT does). */
-function probeTop(fd: number): { device: number; keepsNanoseconds: boolean } {
-  changeMode(fd, 0o741)
-  setTimes(fd, 1_000_000_000n, 123_456_789)
-  const stat = statDescriptor(fd)
-  checkMode(stat, 0o741, EMPTY)
-  changeMode(fd, 0o700)
-  return { device: stat.device, keepsNanoseconds: stat.mtimeNanoseconds === 123_456_789 }
 }
 
 /** An overlay takes one level of `overlay.` off what it shows, and obeys what has none (overlayfs.rst, "Nesting"). */
@@ -373,12 +355,6 @@ function hasAcl(inode: Inode): boolean {
 
 function isDevice(inode: NonDirectory): inode is Device {
   return inode.kind === 'char' || inode.kind === 'block'
-}
-
-function checkMode(stat: FileStat, mode: number, path: ByteString): void {
-  if (stat.mode === mode) return
-  const [wanted, found] = [mode.toString(8).padStart(4, '0'), stat.mode.toString(8).padStart(4, '0')]
-  throw unrepresentable(path, 'mode', wanted, `the filesystem or the kernel makes ${found} of it`)
 }
 
 function checkTime(stat: FileStat, inode: Inode, path: ByteString): void {

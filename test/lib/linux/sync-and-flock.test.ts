@@ -1,9 +1,17 @@
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, mkdirSync, openSync, symlinkSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { tryFlock, unlockFlock } from '../../../lib/linux/flock.js'
-import { startWriteback, syncDirectory, syncFile, syncFilesystem } from '../../../lib/linux/sync.js'
+import {
+  startWriteback,
+  syncDirectory,
+  syncFile,
+  syncFilesystem,
+  syncPathLater,
+  writeContents,
+  writeContentsLater,
+} from '../../../lib/linux/sync.js'
 import { openBelow, thrownBy, useScratch } from './scratch.js'
 
 const scratch = useScratch()
@@ -29,6 +37,27 @@ describe('syncing', () => {
     expect(thrownBy(() => syncDirectory(`${scratch.path}/f`))).toMatchObject({ code: 'ENOTDIR' })
     expect(thrownBy(() => syncFilesystem(9999))).toMatchObject({ code: 'EBADF', syscall: 'syncfs' })
     expect(thrownBy(() => startWriteback(9999, 0, 0))).toMatchObject({ code: 'EBADF' })
+  })
+
+  it('says whether there was a file to sync, and waits for no writer of a pipe', async () => {
+    const path = (name: string) => `${scratch.path}/${name}`
+    writeFileSync(path('f'), 'x')
+    symlinkSync('f', path('link'))
+    execFileSync('mkfifo', [path('pipe')])
+    expect(await syncPathLater(path('f'))).toBe(true)
+    for (const name of ['none', 'link', 'pipe', 'f/below'])
+      expect(await syncPathLater(path(name))).toBe(false)
+    expect(openBelow(scratch.path)).toEqual([])
+  })
+
+  it('waits for contents here as it does elsewhere', async () => {
+    writeFileSync(`${scratch.path}/f`, 'x'.repeat(100_000))
+    const fd = openSync(`${scratch.path}/f`, 'r+')
+    const pipe = openSync('/dev/null', 'w')
+    expect([writeContents(fd), await writeContentsLater(fd)]).toEqual([true, true])
+    expect([writeContents(pipe), await writeContentsLater(pipe)]).toEqual([false, false])
+    expect(thrownBy(() => writeContents(9999))).toMatchObject({ code: 'EBADF', syscall: 'sync_file_range' })
+    for (const each of [fd, pipe]) closeSync(each)
   })
 
   it('takes a hint for what cannot be written back as one', () => {
