@@ -1,13 +1,16 @@
 /**
  * How fast a directory becomes the digest of its composefs image, beside mkcomposefs. Run as
- * `node dist/bench/composefs-scan.js DIR [--rounds N] [--mkcomposefs PATH]`; without a path in the option or in
- * GROOT_MKCOMPOSEFS only groot is measured. Prints a table of medians; fails when the digests differ.
+ * `node dist/bench/composefs-scan.js DIR [--rounds N] [--mkcomposefs PATH] [--out FILE]`; without a path in the option or in
+ * GROOT_MKCOMPOSEFS only groot is measured. Prints a table of medians, and writes all samples to FILE; fails when the digests
+ * differ.
  *
  * Round by round each step once, so that a disturbance meets all of them. The directory is read once before, so that it is
  * in the page cache. Processor time is of all threads and children.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpus, release } from 'node:os'
+import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { composefs } from '../lib/index.js'
 import { environmentWith, median } from './measure.js'
@@ -27,6 +30,7 @@ const { values, positionals } = parseArgs({
   options: {
     rounds: { type: 'string', default: '7' },
     mkcomposefs: { type: 'string', default: process.env.GROOT_MKCOMPOSEFS ?? '' },
+    out: { type: 'string' },
     inside: { type: 'boolean', default: false },
   },
   allowPositionals: true,
@@ -34,13 +38,18 @@ const { values, positionals } = parseArgs({
 const [directory] = positionals
 const rounds = Number(values.rounds)
 if (directory === undefined || !Number.isInteger(rounds) || rounds < 1) {
-  console.error('usage: composefs-scan DIR [--rounds N] [--mkcomposefs PATH]')
+  console.error('usage: composefs-scan DIR [--rounds N] [--mkcomposefs PATH] [--out FILE]')
   process.exit(2)
 }
 if (values.inside) await printInside(directory)
-else await compare(directory, rounds, values.mkcomposefs)
+else await compare(directory, rounds, values.mkcomposefs, values.out)
 
-async function compare(path: string, count: number, mkcomposefs: string): Promise<void> {
+async function compare(
+  path: string,
+  count: number,
+  mkcomposefs: string,
+  out: string | undefined,
+): Promise<void> {
   const options = ['--print-digest-only', path]
   const steps: Record<string, Step> = {
     node: async () => command([process.execPath, '-e', '0'], false),
@@ -64,6 +73,12 @@ async function compare(path: string, count: number, mkcomposefs: string): Promis
     samples.has('mkcomposefs') ? (wall(name) / wall('mkcomposefs')).toFixed(2) : '',
   ])
   console.log(markdown(['step', 'wall ms', 'processor ms', 'of mkcomposefs'], lines))
+  if (out === undefined) return
+  const machine = { cpu: cpus()[0]?.model ?? '', kernel: release(), node: process.version }
+  const date = new Date().toISOString().slice(0, 10)
+  const document = { date, machine, rounds: count, steps: Object.fromEntries(samples) }
+  mkdirSync(dirname(out), { recursive: true })
+  writeFileSync(out, `${JSON.stringify(document, null, 2)}\n`)
 }
 
 function checkDigests(samples: readonly Sample[]): void {
