@@ -24,7 +24,7 @@ const MANY_PROCESSORS = 4 // so many are worth a thread for a single layer
 export interface OpenedStore {
   readonly layout: StoreLayout
   readonly descriptor: StoreDescriptor
-  /** Asking for a driver that does not work here throws why; what needs none goes on without. */
+  /** Asking for a driver that is not there or does not work here throws why; what needs none goes on without. */
   readonly driver: Driver
   readonly locks: LockManager
   readonly objects: ObjectReader
@@ -69,12 +69,12 @@ export async function openExisting(
       { facts: { path: layout.root, asked: driverName, found: descriptor.driver } },
     )
   }
-  const module = await loadDriver(descriptor.driver, program)
   const objects = objectReader(layout.objects)
   const room = { directory: layout.driver(descriptor.driver), objects, events }
-  const opened = await openOrRemember(() =>
-    openDriver(module, room, module.parseOptions(descriptor.driverOptions)),
-  )
+  const opened = await openOrRemember(async () => {
+    const module = await loadDriver(descriptor.driver, program)
+    return await openDriver(module, room, module.parseOptions(descriptor.driverOptions))
+  })
   let isOrdered: boolean | undefined
   const workers = new Workers(layout.root)
   return {
@@ -107,7 +107,7 @@ interface OpenedDriver {
   demand(): Driver
 }
 
-/** A driver that cannot work here is told to those who need it, and to them alone. */
+/** A driver that is not there or cannot work here is told to those who need it, and to them alone. */
 async function openOrRemember(open: () => Promise<Driver>): Promise<OpenedDriver> {
   try {
     const driver = await open()

@@ -143,6 +143,29 @@ describe('a store', () => {
     })
   })
 
+  it('tells what it has also without the package of its driver, which is missed where it is needed', async () => {
+    {
+      await using store = await open()
+      await store.create(place.request())
+    }
+    const path = `${place.store}/store.json`
+    const descriptor = readFileSync(path, 'utf8')
+    writeFileSync(path, descriptor.replace(`"${DEFAULT_DRIVER}"`, '"gone"'))
+    {
+      await using store = await open()
+      expect((await store.list()).map(({ id }) => id)).toEqual(['b1'])
+      expect((await store.images()).length).toBe(1)
+      const missed = { code: 'driver-unknown', exitStatus: 19, facts: { driver: 'gone' } }
+      await expect(store.create({ ...place.request(), id: 'b2' })).rejects.toMatchObject(missed)
+      await expect(store.delete('b1')).rejects.toMatchObject(missed)
+      expect(await store.delete('b2')).toMatchObject({ existed: false })
+      expect(await store.list()).toHaveLength(1)
+    }
+    writeFileSync(path, descriptor)
+    await using store = await open()
+    expect(await store.delete('b1')).toMatchObject({ existed: true })
+  })
+
   it.each([
     ['nothing-like-it', 'driver-unknown', 19],
     ['../vfs', 'option-invalid', 2],
