@@ -13,6 +13,7 @@ import { replayLayer } from '../layer/replay.js'
 import { syncDirectory } from '../linux/sync.js'
 import { isSyncing } from '../linux/sync-mode.js'
 import type { LockRequest } from '../locks/locks.js'
+import { SharedHold } from '../locks/shared-hold.js'
 import type { BlobContent, ImageLayer, ImageSource, ResolvedImage } from '../sources/source.js'
 import type { Lease } from '../store/leases.js'
 import { announcedPath, announceRecord, stagedRecord } from '../store/publishing.js'
@@ -33,6 +34,8 @@ export interface IngestContext {
   readonly early?: EarlyMerge
   /** Whether there is enough to read beside the largest layer to share the work. Default false. */
   readonly isShared?: boolean
+  /** The gc lock, for all layers that come at the same time. */
+  readonly announcing?: SharedHold
   /** Opened when the first missing layer needs it: a cached image needs no source. */
   source(): Promise<ImageSource>
 }
@@ -51,11 +54,13 @@ export async function ingestMissingLayers(
   const signal = withAnyListeners(AbortSignal.any([context.signal, failed.signal]))
   const each = new Map(image.layers.map((layer) => [layer.diffId, layer]))
   const isShared = isWorthSharing(store, [...each.values()])
+  const announcing = new SharedHold(() => store.locks.gc({ ...context.locking, signal }))
   const ingests = [...each.values()].map(async (layer) => {
     try {
       return await ingestIfMissing(store, layer, {
         ...context,
         isShared,
+        announcing,
         signal,
         locking: { ...context.locking, signal },
       })
@@ -230,7 +235,7 @@ async function readBlob(
 ): Promise<IngestResult | null> {
   const { layout } = store
   const { diffId, descriptor } = layer
-  const { early } = context
+  const { early, announcing = new SharedHold(() => store.locks.gc(context.locking)) } = context
   context.events({ kind: 'layer-start', diffId, bytes: descriptor.size })
   const announced = announcedPath(layout, context.lease.id, diffId)
   const { runner, writers } = await readerOf(store, layer, context)
@@ -262,12 +267,12 @@ async function readBlob(
       onRecorded: () => early?.recorded(diffId, stagedRecord(staging)),
       onChanges: early && ((changes, dropped) => early.read(diffId, changes, dropped)),
       // Who has the gc lock never waits for another, so it may be taken while the layer's is held.
-      announce: async () => {
-        await using _gc = await store.locks.gc(context.locking)
-        const generation = announceRecord(layout, stagedRecord(staging), announced)
-        early?.announced(diffId)
-        return generation
-      },
+      announce: () =>
+        announcing.run(() => {
+          const generation = announceRecord(layout, stagedRecord(staging), announced)
+          early?.announced(diffId)
+          return generation
+        }),
       onStreamOver: () => over.abort(OVER),
       ...(blob.kind === 'stream' ? { stream: blob.chunks } : {}),
     },
