@@ -138,7 +138,10 @@ export interface Mount {
 }
 
 export interface Rootfs {
-  /** The mounts that the runtime has to make, in order; empty when the rootfs stands as it is. */
+  /**
+   * The mounts that the runtime has to make, in order; empty when the rootfs stands as it is, and always without `traits.mounts`:
+   * the bundle's files are written before the rootfs then.
+   */
   readonly mounts: readonly Mount[]
 }
 

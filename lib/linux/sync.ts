@@ -47,16 +47,6 @@ export async function syncFileLater(fd: number): Promise<void> {
   if (errno !== 0) throw errnoError(errno, 'fsync')
 }
 
-/** The same for the filesystem that a directory is on. */
-export function syncFilesystemOf(path: string): void {
-  const fd = openDirectory(pathString(path))
-  try {
-    syncFilesystem(fd)
-  } finally {
-    close(fd)
-  }
-}
-
 /** The same for a file that is opened for it. @returns false when it cannot be opened: it is gone, or no file */
 export async function syncPathLater(path: string): Promise<boolean> {
   if (!isSyncing()) return true
@@ -73,6 +63,16 @@ export async function syncPathLater(path: string): Promise<boolean> {
   } catch (error) {
     if (isErrno(error, 'EINVAL')) return false
     throw error
+  } finally {
+    close(fd)
+  }
+}
+
+/** The same for the filesystem that a directory is on. */
+export function syncFilesystemOf(path: string): void {
+  const fd = openDirectory(pathString(path))
+  try {
+    syncFilesystem(fd)
   } finally {
     close(fd)
   }

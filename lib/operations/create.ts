@@ -210,6 +210,7 @@ async function commitBundle(
     const early = store.driver.traits.mounts ? null : describe([])
     if (early !== null) await batch.writeContents()
     const { mounts } = await makeRootfs(store, image, plan, directory, base, batch)
+    if (early !== null && mounts.length > 0) throw unannouncedMounts(store.descriptor.driver)
     const record = early ?? describe(mounts)
     throwIfAborted(plan.signal)
     syncFound(store)
@@ -221,6 +222,13 @@ async function commitBundle(
     await removeAfterFailure(store, plan)
     throw error
   }
+}
+
+function unannouncedMounts(driver: string): UnsupportedError {
+  const cause = 'it asks for mounts, and its traits say that it has none'
+  return new UnsupportedError('driver-invalid', `Cannot use driver "${driver}": ${cause}`, {
+    facts: { driver, cause },
+  })
 }
 
 function warnOfWithheld(image: ResolvedImage, plan: CreatePlan): void {

@@ -26,6 +26,8 @@ export interface OpenedStore {
   readonly descriptor: StoreDescriptor
   /** Asking for a driver that is not there or does not work here throws why; what needs none goes on without. */
   readonly driver: Driver
+  /** @throws why there is none */
+  demandDriver(): void
   readonly locks: LockManager
   readonly objects: ObjectReader
   readonly workers: Workers
@@ -83,6 +85,7 @@ export async function openExisting(
     get driver() {
       return opened.demand()
     },
+    demandDriver: () => void opened.demand(),
     objects,
     locks: new LockManager(layout.locks, { command }),
     async close() {

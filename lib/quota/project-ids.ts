@@ -7,7 +7,7 @@
  * anything is counted for already is another's, or not free yet, and passed over.
  */
 import { randomInt } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readlinkSync, symlinkSync } from 'node:fs'
+import { lstatSync, mkdirSync, readdirSync, readlinkSync, symlinkSync } from 'node:fs'
 import { isErrno, UnsupportedError } from '../errors.js'
 import { limitProject, projectUsage } from '../linux/project-quota.js'
 import { BUNDLE_ID, type BundleId } from '../store/bundle-id.js'
@@ -94,7 +94,8 @@ export class ProjectIds {
   }
 
   #names(): string[] {
-    if (!existsSync(this.directory)) return []
+    // Most stores have none, and an error costs more than the look.
+    if (lstatSync(this.directory, { throwIfNoEntry: false }) === undefined) return []
     try {
       return readdirSync(this.directory).filter((name) => /^\d{1,10}$/.test(name))
     } catch (error) {

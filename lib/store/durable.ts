@@ -49,7 +49,7 @@ export class DurableBatch implements Disposable {
     return fd
   }
 
-  /** Has the names in a directory synced too, after all files. */
+  /** Has the names in a directory synced too. */
   directory(path: string): void {
     this.#directories.push(path)
   }
@@ -109,8 +109,11 @@ export class DurableBatch implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const path of this.#unnamed) removeIfThere(path)
-    for (const fd of this.#files.splice(0)) closeSync(fd)
+    try {
+      for (const path of this.#unnamed) removeIfThere(path)
+    } finally {
+      for (const fd of this.#files.splice(0)) closeSync(fd)
+    }
   }
 }
 

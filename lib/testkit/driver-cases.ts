@@ -279,7 +279,7 @@ class Bench {
     const base = this.driver.traits.bases ? await this.#prepare(tree) : null
     if (base !== null) this.#baseOf.set(id, base)
     this.#digestOf.set(id, new TreeImage(tree).digest())
-    await this.driver.create({
+    const { mounts } = await this.driver.create({
       ...this.place(id),
       tree: async () => tree,
       objects: this.objects,
@@ -292,6 +292,8 @@ class Bench {
       ...change,
     })
     assert.ok(lstatSync(this.at(id)).isDirectory())
+    // Only who was told to mount nothing, and would, leaves mounts to others.
+    assert.deepEqual(mounts, [])
     return this.at(id)
   }
 

@@ -84,6 +84,7 @@ function* write(
       options.intoEmpty === true ? openOwn(AT_FDCWD, pathString(directory)) : makeTop(directory),
     )
     const writer = new EntryWriter(objects, chain.rootFd, options)
+    if (tree.root.children.size > 0) writer.probe()
     work = new TreeWork(chain, writer, tree.root)
     while (!(yield* work.step())) yield
     yield* work.settleModes()

@@ -49,7 +49,9 @@ function* update(
   try {
     using chain = new DirectoryChain(openOwn(AT_FDCWD, pathString(directory)))
     const kept = keptFiles(before, tree)
-    work = new TreeUpdate(chain, new EntryWriter(objects, chain.rootFd, options), kept, before, tree)
+    const writer = new EntryWriter(objects, chain.rootFd, options)
+    writer.probe()
+    work = new TreeUpdate(chain, writer, kept, before, tree)
     while (!(yield* work.step())) yield
   } catch (error) {
     throw withEntry(error, directory, work?.place ?? null)

@@ -77,7 +77,6 @@ export class EntryWriter {
   readonly #onSkipped: Skipped | undefined
   readonly #copier = new ContentCopier()
   readonly #topFd: number
-  /** Found out when it is first asked for: of the top alone, all is looked at in the end. */
   #probed: Probed | null = null
   /** Whom new files belong to, as the first of them shows. */
   #newOwner: Owner | null = null
@@ -101,9 +100,9 @@ export class EntryWriter {
     removeInherited(topFd)
   }
 
-  get #filesystem(): Probed {
-    this.#probed ??= probeTop(this.#topFd)
-    return this.#probed
+  /** Looks what the filesystem keeps, by trying: before anything is written, unless that is the top alone. */
+  probe(): void {
+    this.#probed = probeTop(this.#topFd)
   }
 
   /** Writes anything but a directory. @returns false when it was left out */
@@ -211,7 +210,7 @@ export class EntryWriter {
       const stat = statDescriptor(source)
       if (stat.kind !== 'file') throw objectDamaged(digest, path, 'it is not a regular file')
       if (stat.size !== inode.size) throw objectOfWrongSize(digest, path, inode.size, stat.size)
-      const copied = yield* this.#copier.copy(source, stat, fd, this.#filesystem.device)
+      const copied = yield* this.#copier.copy(source, stat, fd, this.#probed!.device)
       if (copied !== inode.size) throw objectOfWrongSize(digest, path, inode.size, copied)
     } finally {
       close(source)
@@ -304,9 +303,8 @@ export class EntryWriter {
     if (BigInt.asIntN(64, mtimeSeconds) !== mtimeSeconds) throw timeRefused(inode, path, null)
     if (typeof made === 'number') setTimes(made, mtimeSeconds, mtimeNanoseconds)
     else setTimesAt(made.directory, made.name, mtimeSeconds, mtimeNanoseconds)
-    if (made === this.#topFd) return // finishTop() looks at it
     const isCommon = mtimeSeconds > 0n && mtimeSeconds < LATEST_COMMON_TIME
-    if (!isCommon || !this.#filesystem.keepsNanoseconds) checkTime(statMade(made), inode, path)
+    if (!isCommon || this.#probed?.keepsNanoseconds !== true) checkTime(statMade(made), inode, path)
   }
 
   /** An access list that does not fit the mode is changed by chmod(2) without a word. */

@@ -1,8 +1,17 @@
 /**
  * The driver that docs/drivers.md shows is a complete one: it is taken from there, put where npm would put it, and used.
  */
-import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -61,5 +70,26 @@ describe('the driver of docs/drivers.md', () => {
     expect(JSON.parse(readFileSync(`${project}/store/store.json`, 'utf8')).driver).toBe('copy')
     groot('delete', 'b1')
     expect(existsSync(bundle)).toBe(false)
+  })
+
+  it('is refused when it asks for mounts that its traits do not tell of, and leaves nothing', async () => {
+    const entry = `${packageDirectory}/index.js`
+    const source = readFileSync(entry, 'utf8')
+    const mount = '{ destination: "/", type: "tmpfs", source: "none", options: [] }'
+    writeFileSync(entry, source.replace('return { mounts: [] }', `return { mounts: [${mount}] }`))
+    try {
+      const command = `${project}/node_modules/groot/dist/cli/main.js`
+      const words = ['--store', `${project}/store`, 'create', './tree', 'b2']
+      const owner = process.geteuid?.() === 0 ? [] : ['--ignore-ownership']
+      const { status, stderr } = spawnSync(process.execPath, [command, ...words, ...owner], {
+        cwd: project,
+        encoding: 'utf8',
+      })
+      expect([status, stderr]).toEqual([19, expect.stringContaining('its traits say that it has none')])
+      expect(readdirSync(`${project}/store/bundles`)).toEqual([])
+      expect(readdirSync(`${project}/store/records`)).toEqual([])
+    } finally {
+      writeFileSync(entry, source)
+    }
   })
 })

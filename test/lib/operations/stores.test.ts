@@ -160,6 +160,8 @@ describe('a store', () => {
       await expect(store.delete('b1')).rejects.toMatchObject(missed)
       expect(await store.delete('b2')).toMatchObject({ existed: false })
       expect(await store.list()).toHaveLength(1)
+      for (const force of [false, true])
+        await expect(deleteStore({ path: place.store, force })).rejects.toMatchObject(missed)
     }
     writeFileSync(path, descriptor)
     await using store = await open()

@@ -22,6 +22,7 @@ import {
   writeDurably,
   writeRecord,
 } from '../../../lib/store/records.js'
+import { openBelow } from '../linux/scratch.js'
 
 let directory: string
 beforeEach(() => {
@@ -130,6 +131,16 @@ describe('records', () => {
       expect(second.value).toEqual({ n: 2 })
     }
     expect(readdirSync(directory)).toEqual(['b.json'])
+  })
+
+  it('of a batch let go of what they have open also where they cannot be removed', () => {
+    const batch = new DurableBatch(false)
+    batch.record(join(directory, 'a.json'), { n: 1 })
+    const [temporary = ''] = readdirSync(directory)
+    rmSync(join(directory, temporary))
+    mkdirSync(join(directory, temporary))
+    expect(() => batch[Symbol.dispose]()).toThrow(expect.objectContaining({ syscall: 'unlink' }))
+    expect(openBelow(directory)).toEqual([])
   })
 
   it('of a batch are written again when a clean took them away before they were claimed', async () => {
