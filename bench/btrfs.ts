@@ -5,12 +5,13 @@
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
-import { cpus, release, tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type GrootStore, openStore } from '../lib/index.js'
 import { type LayerBuilder, layer } from '../lib/testkit/layer.js'
 import { writeLayout } from '../test/images/layout.js'
+import { writeFigures } from './figures.js'
 import { markdown } from './table.js'
 
 const USAGE = `usage: node dist/bench/btrfs.js [options]
@@ -75,11 +76,7 @@ async function main(): Promise<void> {
       figures.map(({ what, p50, p99, rate }) => [what, p50.toFixed(2), p99.toFixed(2), rate.toFixed(1)]),
     ),
   )
-  if (values.out === undefined) return
-  mkdirSync(dirname(values.out), { recursive: true })
-  const machine = { cpu: cpus()[0]?.model ?? '', kernel: release(), node: process.version }
-  const document = { date: new Date().toISOString().slice(0, 10), machine, ...settings, figures }
-  writeFileSync(values.out, `${JSON.stringify(document, null, 2)}\n`)
+  writeFigures(values.out, { ...settings, figures })
 }
 
 async function onNewFilesystem(

@@ -8,11 +8,10 @@
  * in the page cache. Processor time is of all threads and children.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { cpus, release } from 'node:os'
-import { dirname } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { composefs } from '../lib/index.js'
+import { writeFigures } from './figures.js'
 import { environmentWith, median } from './measure.js'
 import { MAIN } from './rows.js'
 import { markdown } from './table.js'
@@ -73,12 +72,7 @@ async function compare(
     samples.has('mkcomposefs') ? (wall(name) / wall('mkcomposefs')).toFixed(2) : '',
   ])
   console.log(markdown(['step', 'wall ms', 'processor ms', 'of mkcomposefs'], lines))
-  if (out === undefined) return
-  const machine = { cpu: cpus()[0]?.model ?? '', kernel: release(), node: process.version }
-  const date = new Date().toISOString().slice(0, 10)
-  const document = { date, machine, rounds: count, steps: Object.fromEntries(samples) }
-  mkdirSync(dirname(out), { recursive: true })
-  writeFileSync(out, `${JSON.stringify(document, null, 2)}\n`)
+  writeFigures(out, { rounds: count, steps: Object.fromEntries(samples) })
 }
 
 function checkDigests(samples: readonly Sample[]): void {

@@ -2,14 +2,14 @@
  * What creates and deletes cost against how much there is: files and layers of the image, other bundles, objects of other
  * images in the store. Run as `node dist/bench/growth.js --help`; chart.ts draws what it writes.
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { cpus, release, tmpdir } from 'node:os'
-import { dirname } from 'node:path'
+import { mkdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
 import { type GrootStore, openStore } from '../lib/index.js'
 import { removeTree } from '../lib/linux/remove-tree.js'
 import { type LayerBuilder, layer } from '../lib/testkit/layer.js'
 import { writeLayout } from '../test/images/layout.js'
+import { writeFigures } from './figures.js'
 import { makeFilesystem, unmountBelow } from './filesystem.js'
 import { timesOf } from './library-times.js'
 import { median } from './measure.js'
@@ -91,16 +91,7 @@ async function main(): Promise<void> {
     }
   }
   print(points)
-  if (values.out === undefined) return
-  mkdirSync(dirname(values.out), { recursive: true })
-  const machine = { cpu: cpus()[0]?.model ?? '', kernel: release(), node: process.version }
-  const document = {
-    date: new Date().toISOString().slice(0, 10),
-    machine,
-    rounds: Number(values.rounds),
-    points,
-  }
-  writeFileSync(values.out, `${JSON.stringify(document, null, 2)}\n`)
+  writeFigures(values.out, { rounds: Number(values.rounds), points })
 }
 
 /** Each image in a store of its own. */

@@ -4,14 +4,15 @@
  * that grows, is in growth.ts. Run as `node dist/bench/overlay.js --help`.
  */
 import { execFileSync } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readSync, writeFileSync } from 'node:fs'
-import { cpus, release, tmpdir } from 'node:os'
-import { dirname, resolve } from 'node:path'
+import { closeSync, openSync, readSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { openStore } from '../lib/index.js'
 import { type LayerBuilder, layer } from '../lib/testkit/layer.js'
 import { writeLayout } from '../test/images/layout.js'
 import { deviceBytes } from './device.js'
+import { writeFigures } from './figures.js'
 import { diskUse, makeFilesystem } from './filesystem.js'
 import { imageNames } from './images.js'
 
@@ -40,11 +41,7 @@ async function main(): Promise<void> {
   const copies = values.images === undefined ? null : await measureCopies(place, resolve(values.images))
   const cache = await measurePageCache(place)
   print(copies, cache)
-  if (values.out === undefined) return
-  mkdirSync(dirname(values.out), { recursive: true })
-  const machine = { cpu: cpus()[0]?.model ?? '', kernel: release(), node: process.version }
-  const document = { date: new Date().toISOString().slice(0, 10), machine, copies, cache }
-  writeFileSync(values.out, `${JSON.stringify(document, null, 2)}\n`)
+  writeFigures(values.out, { copies, cache })
 }
 
 interface Copies {

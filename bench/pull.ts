@@ -4,14 +4,15 @@
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
-import { cpus, release, tmpdir } from 'node:os'
+import { mkdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { layer } from '../lib/testkit/layer.js'
 import { writeLayout } from '../test/images/layout.js'
 import { findTool } from '../test/images/tools.js'
+import { writeFigures } from './figures.js'
 import { makeFilesystem } from './filesystem.js'
 import { readImage } from './images.js'
 import { measure, median, type Sample } from './measure.js'
@@ -152,11 +153,7 @@ async function main(): Promise<void> {
   const tools = await toolsThatWork(sources[1]!, bench)
   const figures = await measureAll(sources, tools, bench)
   print(figures, tools)
-  if (values.out === undefined) return
-  mkdirSync(dirname(values.out), { recursive: true })
-  const machine = { cpu: cpus()[0]?.model ?? '', kernel: release(), node: process.version }
-  const document = { date: new Date().toISOString().slice(0, 10), machine, figures }
-  writeFileSync(values.out, `${JSON.stringify(document, null, 2)}\n`)
+  writeFigures(values.out, { figures })
 }
 
 interface Bench {

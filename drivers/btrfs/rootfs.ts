@@ -64,9 +64,7 @@ export class RootfsRoom {
       }
     }
     await removeTreeInSlices(at)
-    const hadLimit = this.#limits.end(id)
-    // Every create looks for leavings, and mostly there are none.
-    if (rootfs !== null || hadLimit) this.#limits.sweep()
+    this.#limits.end(id, rootfs !== null)
   }
 
   async usage(place: RootfsPlace): Promise<RootfsUsage> {

@@ -78,7 +78,7 @@ async function importPackage(name: string, program: string | null): Promise<unkn
     try {
       return await import(pathToFileURL(entryOfPackage(directory)).href)
     } catch (error) {
-      throw invalid(name, error instanceof Error ? error.message : String(error), error)
+      throw invalidDriver(name, error instanceof Error ? error.message : String(error), error)
     }
   }
   throw new UnsupportedError(
@@ -90,17 +90,18 @@ async function importPackage(name: string, program: string | null): Promise<unkn
 
 function checkModule(name: string, value: unknown): DriverModule {
   const module = value as Partial<DriverModule> | null | undefined
-  if (typeof module !== 'object' || module === null) throw invalid(name, 'it has no default export')
+  if (typeof module !== 'object' || module === null) throw invalidDriver(name, 'it has no default export')
   if (module.api !== DRIVER_API)
-    throw invalid(name, `it speaks driver API ${String(module.api)}, this version speaks ${DRIVER_API}`)
-  if (module.name !== name) throw invalid(name, `it calls itself ${JSON.stringify(module.name)}`)
+    throw invalidDriver(name, `it speaks driver API ${String(module.api)}, this version speaks ${DRIVER_API}`)
+  if (module.name !== name) throw invalidDriver(name, `it calls itself ${JSON.stringify(module.name)}`)
   for (const method of ['parseOptions', 'probe', 'open'] as const) {
-    if (typeof module[method] !== 'function') throw invalid(name, `it has no ${method}()`)
+    if (typeof module[method] !== 'function') throw invalidDriver(name, `it has no ${method}()`)
   }
   return module as DriverModule
 }
 
-function invalid(name: string, cause: string, thrown?: unknown): UnsupportedError {
+/** A driver that is not what the contract says. */
+export function invalidDriver(name: string, cause: string, thrown?: unknown): UnsupportedError {
   if (isGrootError(thrown)) throw thrown
   return new UnsupportedError('driver-invalid', `Cannot use driver "${name}": ${cause}`, {
     facts: { driver: name, cause },

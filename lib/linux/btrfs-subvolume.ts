@@ -92,13 +92,13 @@ function argumentsOf(
   flags: number,
   groups: readonly bigint[] | null,
 ): Buffer {
-  const inheritBytes = groups === null ? 0 : QGROUP_INHERIT.size + groups.length * 8
+  const [inheritBytes, inherits] =
+    groups === null ? [0, 0] : [QGROUP_INHERIT.size + groups.length * 8, BTRFS_SUBVOL_QGROUP_INHERIT]
   const args = Buffer.alloc(VOL_ARGS_V2.size + inheritBytes)
   args.writeBigInt64LE(source, VOL_ARGS_V2.fd)
   writeName(args, VOL_ARGS_V2.name, name)
-  args.writeBigUInt64LE(BigInt(flags), VOL_ARGS_V2.flags)
+  args.writeBigUInt64LE(BigInt(flags | inherits), VOL_ARGS_V2.flags)
   if (groups === null) return args
-  args.writeBigUInt64LE(BigInt(flags | BTRFS_SUBVOL_QGROUP_INHERIT), VOL_ARGS_V2.flags)
   args.writeBigUInt64LE(BigInt(inheritBytes), VOL_ARGS_V2.inheritSize)
   args.writeBigUInt64LE(calls().addressOf(args) + BigInt(VOL_ARGS_V2.size), VOL_ARGS_V2.inherit)
   const inherit = args.subarray(VOL_ARGS_V2.size)

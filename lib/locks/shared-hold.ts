@@ -11,7 +11,7 @@ interface Waiting {
 
 export class SharedHold {
   readonly #take: () => Promise<Lock>
-  #waiting: Waiting[] = []
+  readonly #waiting: Waiting[] = []
   #isTaken = false
 
   constructor(take: () => Promise<Lock>) {

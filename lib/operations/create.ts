@@ -4,6 +4,7 @@
 import { chmodSync, existsSync, mkdirSync } from 'node:fs'
 import { isVerityDigest, type VerityDigest } from '../digest.js'
 import type { Mount, Rootfs, VerityMode } from '../driver/contract.js'
+import { invalidDriver } from '../driver/host.js'
 import { ExistsError, IntegrityError, throwIfAborted, UnsupportedError, UsageError } from '../errors.js'
 import { neededDirectories, withheldLabels } from '../image/runtime-spec.js'
 import type { ResolvedImage } from '../sources/source.js'
@@ -210,7 +211,8 @@ async function commitBundle(
     const early = store.driver.traits.mounts ? null : describe([])
     if (early !== null) await batch.writeContents()
     const { mounts } = await makeRootfs(store, image, plan, directory, base, batch)
-    if (early !== null && mounts.length > 0) throw unannouncedMounts(store.descriptor.driver)
+    if (early !== null && mounts.length > 0)
+      throw invalidDriver(store.descriptor.driver, 'it asks for mounts, and its traits say that it has none')
     const record = early ?? describe(mounts)
     throwIfAborted(plan.signal)
     syncFound(store)
@@ -222,13 +224,6 @@ async function commitBundle(
     await removeAfterFailure(store, plan)
     throw error
   }
-}
-
-function unannouncedMounts(driver: string): UnsupportedError {
-  const cause = 'it asks for mounts, and its traits say that it has none'
-  return new UnsupportedError('driver-invalid', `Cannot use driver "${driver}": ${cause}`, {
-    facts: { driver, cause },
-  })
 }
 
 function warnOfWithheld(image: ResolvedImage, plan: CreatePlan): void {

@@ -43,7 +43,7 @@ async function deleteContents(path: string, options: DeleteStoreOptions): Promis
   const store = await openExisting(path, undefined, 'delete-store', () => {})
   if (store === null) return
   const { layout, locks } = store
-  // What is missing may have more than what is in here.
+  // It may have more than what is in here.
   store.demandDriver()
   const request = { timeoutMs: 60_000 }
   const ids = listBundleIds(layout)

@@ -34,8 +34,8 @@ export async function removeBundle(store: OpenedStore, id: BundleId, request: Lo
   const { layout, locks } = store
   checkWritable(layout.descriptor, store.descriptor)
   if (!existsSync(layout.record(id)) && !hasDirectory(layout, id)) return false
-  // One that is missing, or cannot work here, is missed before anything is taken away.
-  const { driver } = store
+  // Before anything is taken away.
+  store.demandDriver()
   await using _lock = await locks.bundle(id, request)
   const trashed = trashRecord(store, id)
   const isThere = hasDirectory(layout, id)
@@ -43,7 +43,7 @@ export async function removeBundle(store: OpenedStore, id: BundleId, request: Lo
   // What is removed must not be gone before the record is: it would come back without.
   if (trashed !== null && !store.isOrdered) await syncDirectoryLater(layout.records)
   if (trashed !== null && !isThere) removeIfThere(layout.bundle(id))
-  await removeLeavings({ layout, driver }, id)
+  await removeLeavings(store, id)
   if (trashed !== null) {
     if (store.isOrdered) await syncRename(layout, trashed)
     await removeTrashed(trashed)
@@ -57,10 +57,7 @@ export async function removeBundle(store: OpenedStore, id: BundleId, request: Lo
  *
  * @throws {StoreError} `store-unsafe` when that is no directory: whoever put it there knows why
  */
-export async function removeLeavings(
-  { layout, driver }: Pick<OpenedStore, 'layout' | 'driver'>,
-  id: BundleId,
-): Promise<void> {
+export async function removeLeavings({ layout, driver }: OpenedStore, id: BundleId): Promise<void> {
   const directory = layout.bundle(id)
   if (statOf(directory)?.isDirectory() === false) {
     const cause = 'it is not a directory'

@@ -227,8 +227,7 @@ export class LimitedSpaces {
     if (isThere) await this.#empty(directory, bundle)
     this.#projects.giveBack(bundle)
     if (isThere) removeSpace(directory)
-    this.#subvolumes?.end(bundle)
-    this.#subvolumes?.sweep()
+    this.#subvolumes?.end(bundle, isThere)
   }
 
   /** Takes away what is in a space. The directory itself tells that there is something to give back, and goes last. */

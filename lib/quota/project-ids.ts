@@ -7,8 +7,9 @@
  * anything is counted for already is another's, or not free yet, and passed over.
  */
 import { randomInt } from 'node:crypto'
-import { lstatSync, mkdirSync, readdirSync, readlinkSync, symlinkSync } from 'node:fs'
+import { lstatSync, mkdirSync, readlinkSync, symlinkSync } from 'node:fs'
 import { isErrno, UnsupportedError } from '../errors.js'
+import { namesIn } from '../linux/names.js'
 import { limitProject, projectUsage } from '../linux/project-quota.js'
 import { BUNDLE_ID, type BundleId } from '../store/bundle-id.js'
 import { removeIfThere } from '../store/records.js'
@@ -96,12 +97,7 @@ export class ProjectIds {
   #names(): string[] {
     // Most stores have none, and an error costs more than the look.
     if (lstatSync(this.directory, { throwIfNoEntry: false }) === undefined) return []
-    try {
-      return readdirSync(this.directory).filter((name) => /^\d{1,10}$/.test(name))
-    } catch (error) {
-      if (isErrno(error, 'ENOENT')) return []
-      throw error
-    }
+    return namesIn(this.directory).filter((name) => /^\d{1,10}$/.test(name))
   }
 
   #bundleOf(name: string): string | null {

@@ -154,9 +154,15 @@ export class SubvolumeLimits {
     })
   }
 
-  /** After a subvolume was removed, or when it never was: removes its group. @returns whether one was noted */
-  end(id: BundleId): boolean {
-    return this.#withRoom((room) => this.#end(id, room))
+  /**
+   * After a subvolume was removed, or when it never was: removes its group, and those of others that are gone by now.
+   *
+   * @param wasThere whether there was a subvolume. Every create looks for leavings, and mostly there are none: then it does not
+   *   look after others
+   */
+  end(id: BundleId, wasThere: boolean): void {
+    const hadGroup = this.#withRoom((room) => this.#end(id, room))
+    if (wasThere || hadGroup) this.sweep()
   }
 
   /**
@@ -180,6 +186,7 @@ export class SubvolumeLimits {
     return readdirSync(this.#notes).filter((name): name is BundleId => BUNDLE_ID.test(name))
   }
 
+  /** @returns whether a group was noted */
   #end(id: BundleId, room: number): boolean {
     const group = this.#noted(id)
     if (group === null) return false

@@ -1,7 +1,7 @@
 /**
  * The driver that docs/drivers.md shows is a complete one: it is taken from there, put where npm would put it, and used.
  */
-import { execFileSync, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import {
   existsSync,
   mkdirSync,
@@ -38,8 +38,20 @@ beforeAll(() => {
     '{"name":"groot-driver-copy","type":"module","exports":"./index.js"}',
   )
   symlinkSync(ROOT, `${project}/node_modules/groot`)
+  mkdirSync(`${project}/tree`)
+  writeFileSync(`${project}/tree/file`, 'content')
 })
 afterAll(() => rmSync(project, { recursive: true }))
+
+/** The command, as it is beside the driver. */
+function groot(...words: string[]) {
+  const command = `${project}/node_modules/groot/dist/cli/main.js`
+  return spawnSync(process.execPath, [command, '--store', `${project}/store`, ...words], {
+    cwd: project,
+    encoding: 'utf8',
+  })
+}
+const OWNER = process.geteuid?.() === 0 ? [] : ['--ignore-ownership']
 
 const loadModule = async () =>
   (await import(/* @vite-ignore */ pathToFileURL(`${packageDirectory}/index.js`).href))
@@ -55,20 +67,11 @@ describe('the driver of docs/drivers.md', () => {
   }
 
   it('is found by its name, beside the program', () => {
-    mkdirSync(`${project}/tree`)
-    writeFileSync(`${project}/tree/file`, 'content')
-    const command = `${project}/node_modules/groot/dist/cli/main.js`
-    const groot = (...words: string[]) =>
-      execFileSync(process.execPath, [command, '--store', `${project}/store`, ...words], {
-        cwd: project,
-        encoding: 'utf8',
-      })
-    groot('init-store', '--driver', 'copy')
-    const owner = process.geteuid?.() === 0 ? [] : ['--ignore-ownership']
-    const bundle = groot('create', ...owner, './tree', 'b1').trim()
+    expect(groot('init-store', '--driver', 'copy').status).toBe(0)
+    const bundle = groot('create', ...OWNER, './tree', 'b1').stdout.trim()
     expect(readFileSync(`${bundle}/rootfs/file`, 'utf8')).toBe('content')
     expect(JSON.parse(readFileSync(`${project}/store/store.json`, 'utf8')).driver).toBe('copy')
-    groot('delete', 'b1')
+    expect(groot('delete', 'b1').status).toBe(0)
     expect(existsSync(bundle)).toBe(false)
   })
 
@@ -78,13 +81,7 @@ describe('the driver of docs/drivers.md', () => {
     const mount = '{ destination: "/", type: "tmpfs", source: "none", options: [] }'
     writeFileSync(entry, source.replace('return { mounts: [] }', `return { mounts: [${mount}] }`))
     try {
-      const command = `${project}/node_modules/groot/dist/cli/main.js`
-      const words = ['--store', `${project}/store`, 'create', './tree', 'b2']
-      const owner = process.geteuid?.() === 0 ? [] : ['--ignore-ownership']
-      const { status, stderr } = spawnSync(process.execPath, [command, ...words, ...owner], {
-        cwd: project,
-        encoding: 'utf8',
-      })
+      const { status, stderr } = groot('--driver', 'copy', 'create', ...OWNER, './tree', 'b2')
       expect([status, stderr]).toEqual([19, expect.stringContaining('its traits say that it has none')])
       expect(readdirSync(`${project}/store/bundles`)).toEqual([])
       expect(readdirSync(`${project}/store/records`)).toEqual([])
