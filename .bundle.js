@@ -5,11 +5,13 @@
  * several at a time. Rooms that few calls need stay apart and are read when they are used. Nothing is renamed or left out, so
  * that stack traces say what the sources say. Types are those of the modules. `npm run build` runs this.
  */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { basename } from 'node:path'
 import { build } from 'rolldown'
 
 const ENTRIES = [
   'cli/process',
+  'cli/code-cache',
   'lib/index',
   'lib/driver/kit',
   'lib/testkit/index',
@@ -20,6 +22,9 @@ const ENTRIES = [
   'drivers/btrfs/index',
   'drivers/vfs/index',
 ]
+
+/** What is imported by a name of package.json. */
+const IMPORTED = /^(lib\/index|lib\/driver\/kit|lib\/testkit\/index|drivers\/\w+\/index)\.cjs$/
 
 /** Packages of plain modules that are read whenever they are needed at all: their files are put together too. */
 const TOGETHER =
@@ -45,6 +50,22 @@ const LOCKFILE = {
   },
 }
 
+/** Drivers that are built in: their names, in place of a path that is known when it is asked for. */
+const DRIVERS = {
+  name: 'drivers',
+  resolveId(source) {
+    const [, driver] = /^#drivers\/(\w+)$/.exec(source) ?? []
+    return driver === undefined ? null : `${process.cwd()}/dist/drivers/${driver}/index.js`
+  },
+  transform(code, id) {
+    if (!id.endsWith('/dist/lib/driver/host.js')) return null
+    const asked = 'import(`#drivers/$' + '{name}`)'
+    if (!code.includes(asked)) throw new Error(`${id} does not say ${asked}`)
+    const named = ['overlay', 'btrfs', 'vfs'].map((name) => `${name}: () => import('#drivers/${name}')`)
+    return code.replace(asked, `{ ${named.join(', ')} }[name]()`)
+  },
+}
+
 /** What speaks to a registry, and is configured for it. */
 const REGISTRY = /\/lib\/(config|registry|sources\/registry)|\/node_modules\//
 
@@ -55,13 +76,13 @@ const SETTINGS = {
   // No module of groot does anything when it is imported.
   treeshake: { moduleSideEffects: false },
   platform: 'node',
-  plugins: [LOCKFILE],
+  plugins: [LOCKFILE, DRIVERS],
   // Entries may show more than they say: chunks share what is in them.
   preserveEntrySignatures: 'allow-extension',
   // Of those, some are in the core anyway.
   checks: { ineffectiveDynamicImport: false },
   // Packages, and what package.json gives a name.
-  external: (id) => !/^[./]/.test(id) && !TOGETHER.test(id),
+  external: (id) => !/^([./]|#drivers\/)/.test(id) && !TOGETHER.test(id),
 }
 
 /** Ids of all modules that some import, and their own; not what they import when it is needed. */
@@ -93,19 +114,22 @@ const HOT = await modulesOf(
   'lib/sources/registry',
 )
 
-const isEntry = (id) => id.endsWith('thread.js') || /\/dist\/drivers\/\w+\/index.js$/.test(id)
+const isEntry = (id) =>
+  id.endsWith('thread.js') || id.endsWith('code-cache.js') || /\/dist\/drivers\/\w+\/index.js$/.test(id)
 
-await build({
+const { output } = await build({
   ...SETTINGS,
   input: Object.fromEntries(ENTRIES.map((entry) => [entry, `dist/${entry}.js`])),
   output: {
     dir: 'dist/bundle',
-    format: 'esm',
-    entryFileNames: '[name].js',
-    chunkFileNames: 'chunks/[name]-[hash].js',
+    format: 'cjs',
+    exports: 'named',
+    entryFileNames: '[name].cjs',
+    chunkFileNames: 'chunks/[name]-[hash].cjs',
     codeSplitting: {
       includeDependenciesRecursively: false,
       groups: [
+        { name: 'import-file', test: /\/lib\/driver\/import-file\.js$/, priority: 4 },
         { name: 'common', test: (id) => HOT.has(id) && LAYERS.has(id), priority: 3 },
         { name: 'layers', test: (id) => LAYERS.has(id) && !isEntry(id), priority: 2 },
         { name: 'hot', test: (id) => HOT.has(id) && !isEntry(id), priority: 1 },
@@ -119,10 +143,23 @@ await build({
   },
 })
 
-// One other character, and Node has to decode the file, and V8 reads it at two bytes a character.
-for (const entry of readdirSync('dist/bundle', { recursive: true, withFileTypes: true })) {
-  if (!entry.isFile() || !entry.name.endsWith('.js')) continue
-  const path = `${entry.parentPath}/${entry.name}`
+for (const { type, fileName, exports, code } of output) {
+  if (type !== 'chunk') continue
+  // Code that V8 compiled in an earlier run cannot import (cli/code-cache.ts).
+  const imports = /^[^*\n]*[^.\w]import\(.*$/m.exec(code)
+  if (imports !== null && !fileName.includes('import-file-'))
+    throw new Error(`${fileName} imports: ${imports[0]}`)
+  const path = `dist/bundle/${fileName}`
+  // One other character, and Node has to decode the file, and V8 reads it at two bytes a character.
   const escaped = (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
   writeFileSync(path, readFileSync(path, 'utf8').replace(/[^\0-\x7f]/g, escaped))
+  if (!IMPORTED.test(fileName)) continue
+  // An ES module, whose names can be read off it.
+  const names = exports.filter((name) => name !== 'default').join(', ')
+  const lines = [
+    `import bundled from './${basename(fileName)}'`,
+    ...(names === '' ? [] : [`export const { ${names} } = bundled`]),
+    ...(exports.includes('default') ? ['export default bundled.default'] : []),
+  ]
+  writeFileSync(path.replace(/\.cjs$/, '.js'), `${lines.join('\n')}\n`)
 }

@@ -1,6 +1,7 @@
 /**
  * What the btrfs driver promises, measured on fresh filesystems with direct I/O: what a warm create with a limit takes by library,
- * how many a second there are with several at once, and how that compares with full quotas and with the command of btrfs-progs.
+ * how many a second there are with several at once, and how that compares with full quotas, with the command of btrfs-progs and
+ * with the system call alone.
  * Run as `node dist/bench/btrfs.js --help`.
  */
 import { execFileSync, spawn } from 'node:child_process'
@@ -8,7 +9,11 @@ import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { byteString } from '../lib/bytes.js'
 import { type GrootStore, openStore } from '../lib/index.js'
+import { createSnapshot, destroySubvolume } from '../lib/linux/btrfs-subvolume.js'
+import { pathString } from '../lib/linux/c-string.js'
+import { close, openDirectory } from '../lib/linux/files.js'
 import { type LayerBuilder, layer } from '../lib/testkit/layer.js'
 import { writeLayout } from '../test/images/layout.js'
 import { writeFigures } from './figures.js'
@@ -112,7 +117,27 @@ async function measureSimple(place: string, settings: Settings): Promise<Figures
   found.push(await measureWay('groot, with a limit', byLibrary(store, image, true), settings))
   const base = `${place}/store/bundles/first/rootfs`
   found.push(await measureWay('btrfs subvolume snapshot', byCommand(base, place), settings))
+  found.push(await measureByCall(base, place, settings))
   return found
+}
+
+/** What the system call alone takes, with nothing else to be committed: no way of making snapshots can take less. */
+async function measureByCall(base: string, place: string, settings: Settings): Promise<Figures> {
+  const [source, directory] = [openDirectory(pathString(base)), openDirectory(pathString(place))]
+  const name = (id: string) => byteString(`by-call-${id}`)
+  try {
+    return await measureWay(
+      'BTRFS_IOC_SNAP_CREATE_V2',
+      {
+        make: (id) => createSnapshot(directory, name(id), source, { readOnly: false, groups: null }),
+        remove: async (id) => destroySubvolume(directory, name(id)),
+      },
+      settings,
+    )
+  } finally {
+    close(source)
+    close(directory)
+  }
 }
 
 async function measureFull(place: string, settings: Settings): Promise<Figures[]> {

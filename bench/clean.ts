@@ -26,7 +26,7 @@ import { Lease } from '../lib/store/leases.js'
 import { measure } from './measure.js'
 import { markdown } from './table.js'
 
-const MAIN = join(dirname(fileURLToPath(import.meta.url)), '../cli/main.js')
+const MAIN = join(dirname(fileURLToPath(import.meta.url)), '../cli/main.cjs')
 const SHARED = 100 // objects that every layer names
 const TAKE_EVERY_MS = 3
 const QUIET_MS = 3000

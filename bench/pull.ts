@@ -58,7 +58,7 @@ function knownTools(): Tool[] {
       about: 'verified, unpacked into objects and layer records, durable',
       argv: (registry, image, place) => [
         process.execPath,
-        join(DIST, 'cli/main.js'),
+        join(DIST, 'cli/main.cjs'),
         '--store',
         `${place}/store`,
         '--driver',

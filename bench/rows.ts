@@ -8,7 +8,7 @@ import type { BenchImage } from './images.js'
 import type { Command } from './measure.js'
 
 const DIST = resolve(dirname(fileURLToPath(import.meta.url)), '..')
-export const MAIN = join(DIST, 'cli/main.js')
+export const MAIN = join(DIST, 'cli/main.cjs')
 
 export interface Row {
   readonly name: string

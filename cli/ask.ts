@@ -19,7 +19,7 @@ export function askAtTerminal(signal: AbortSignal): Ask | null {
   const { stdin, stderr } = process
   if (!stdin.isTTY || !stderr.isTTY) return null
   return async (question, { hidden }) => {
-    const { createInterface } = await import('node:readline/promises')
+    const { createInterface } = process.getBuiltinModule('node:readline/promises')
     let isMuted = false
     const output = new Writable({
       write: (chunk: Buffer, _encoding, done) => {

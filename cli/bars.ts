@@ -5,6 +5,7 @@
  * Drawing is cli-progress's, loaded when there is something to draw. What is drawn is gone when the work is done: the lines
  * of the log stay.
  */
+import { createRequire } from 'node:module'
 import type { MultiBar, SingleBar } from 'cli-progress'
 import type { GrootEvent } from '../lib/index.js'
 import { counted, humanBytes, visible } from './text.js'
@@ -35,7 +36,7 @@ const LABEL_COLUMNS = 16
 export function createBars(
   stream: BarStream,
   now: () => number,
-  load: () => Promise<Library> = async () => (await import('cli-progress')).default as unknown as Library,
+  load: () => Promise<Library> = async () => createRequire(import.meta.url)('cli-progress') as Library,
 ): Bars {
   const screen = new Screen(stream, load)
   const layers = new LayerBars(screen, now)

@@ -17,11 +17,16 @@ import {
 import { askAtTerminal } from './ask.js'
 import { failureOf, SIGNAL_STATUS } from './failure.js'
 import { createLog } from './log.js'
+import { isGroup, isVerb } from './option-lookup.js'
 import { logChoicesOf } from './parse.js'
 import { run } from './run.js'
 
-/** Runs the command line of this process and sets its exit status. The process ends when its output is written. */
-export async function runProcess(): Promise<void> {
+/**
+ * Runs the command line of this process and sets its exit status. The process ends when its output is written.
+ *
+ * @param keepCode is called when all went well; it asks which words are verbs
+ */
+export async function runProcess(keepCode: (isVerb: (word: string) => boolean) => void): Promise<void> {
   const argv = process.argv.slice(2)
   const signal = stopOnSignals()
   const writeLog = (lines: string): void => void process.stderr.write(lines)
@@ -34,7 +39,7 @@ export async function runProcess(): Promise<void> {
     env: process.env,
     uid: process.geteuid?.() ?? -1,
     cwd: () => process.cwd(),
-    version: versionOfPackage(),
+    version: versionOfPackage,
     library: { openStore, initStore, deleteStore, mountStore, login, logout, composefs },
     signal,
     stdin: () => addAbortSignal(signal, process.stdin),
@@ -47,9 +52,11 @@ export async function runProcess(): Promise<void> {
       columns: process.stdout.columns ?? process.stderr.columns ?? 80,
       ...(process.stderr.isTTY === true && process.env.TERM !== 'dumb' ? { screen: process.stderr } : {}),
     },
-    now: () => performance.now(),
+    // Not performance.now(): loading that takes 1 ms.
+    now: () => Number(process.hrtime.bigint()) / 1e6,
   })
   await written(process.stderr, '').catch(() => {})
+  if (process.exitCode === 0) keepCode((word) => isVerb(word) || isGroup(word))
   // All is said and closed. A connection that a server keeps open must not keep the command.
   setTimeout(() => process.exit(), LINGER_MS).unref()
 }

@@ -17,7 +17,7 @@ import type { Library, Verb, VerbContext } from './verb.js'
 export interface Process extends Surroundings {
   /** After the command's name. */
   readonly argv: readonly string[]
-  readonly version: string
+  version(): string
   readonly library: Library
   /** Fires when the command shall end; its reason is an AbortedError with the fact `signal`. */
   readonly signal: AbortSignal
@@ -132,7 +132,7 @@ function contextOf(process: Process, line: CommandLine & { kind: 'run' }, log: L
 /** Help and version: asked for, they are the answer; help that nobody asked for is an error of use. */
 async function inform(process: Process, line: Exclude<CommandLine, { kind: 'run' }>): Promise<number> {
   if (line.kind === 'version') {
-    await deliver(process, `groot ${process.version}\n`)
+    await deliver(process, `groot ${process.version()}\n`)
     return 0
   }
   const { helpText } = await import('./help.js')

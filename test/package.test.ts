@@ -45,16 +45,17 @@ describe('the package', () => {
   it('holds the compiled code with its types, the docs, and nothing else', () => {
     const stray = files.filter(
       (file) =>
-        !/^(dist\/bundle\/.*\.js|dist\/cli\/main\.js|dist\/(lib|cli|drivers)\/.*\.d\.ts|docs\/[a-z-]+\.md|README\.md|package\.json)$/.test(
+        !/^(dist\/bundle\/.*\.c?js|dist\/cli\/main\.c?js|dist\/(lib|cli|drivers)\/.*\.d\.c?ts|docs\/[a-z-]+\.md|README\.md|package\.json)$/.test(
           file,
         ),
     )
     expect(stray).toEqual([])
     for (const file of [
       'dist/lib/index.d.ts',
+      'dist/cli/main.cjs',
       'dist/cli/main.js',
       'dist/bundle/drivers/vfs/index.js',
-      'dist/bundle/lib/worker/ingest-thread.js',
+      'dist/bundle/lib/worker/ingest-thread.cjs',
     ]) {
       expect(files).toContain(file)
     }
@@ -99,7 +100,7 @@ describe('the package', () => {
   })
 
   it('has a command', () => {
-    const command = `${project}/node_modules/groot/dist/cli/main.js`
+    const command = `${project}/node_modules/groot/dist/cli/main.cjs`
     expect(execFileSync(process.execPath, [command, '--version'], { encoding: 'utf8' })).toMatch(
       /^groot \d+\.\d+\.\d+\n$/,
     )

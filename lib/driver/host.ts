@@ -3,10 +3,11 @@
  * `groot-driver-NAME`, looked for beside groot and beside the program that runs it.
  */
 import { chmodSync, mkdirSync } from 'node:fs'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { fileURLToPath } from 'node:url'
 import { isErrno, isGrootError, UnsupportedError, UsageError } from '../errors.js'
 import type { Driver, DriverModule, DriverRoom, ProbePlace } from './contract.js'
 import { entryOfPackage, findPackage } from './find-package.js'
+import { importFile } from './import-file.js'
 import { pathsOfProgram, programFile } from './program.js'
 
 const NAME = /^[a-z0-9][a-z0-9-]{0,63}$/
@@ -76,7 +77,7 @@ async function importPackage(name: string, program: string | null): Promise<unkn
     const directory = findPackage(packageName, place)
     if (directory === null) continue
     try {
-      return await import(pathToFileURL(entryOfPackage(directory)).href)
+      return await importFile(entryOfPackage(directory))
     } catch (error) {
       throw invalidDriver(name, error instanceof Error ? error.message : String(error), error)
     }

@@ -88,7 +88,7 @@ function nodeDecoder(): Decoder | null {
 }
 
 async function libzstdDecoder(): Promise<Decoder | null> {
-  const library = await loadLibzstd()
+  const library = loadLibzstd()
   if (library === null) return null
   return async function* decode(source) {
     const stream = library.open(MAX_WINDOW_LOG, OUTPUT_BYTES)

@@ -4,9 +4,8 @@
  * The C library is loaded when the first call is made, once per thread. What a call means, when it is made again and how
  * its errors are told is the business of the other files of this room; here are only names and types.
  */
-import { createRequire } from 'node:module'
-import type koffi from 'koffi'
 import { UnsupportedError } from '../errors.js'
+import { type Koffi, loadKoffi } from './koffi.js'
 import { callOnPool } from './thread-pool.js'
 import { Turns } from './turns.js'
 
@@ -147,7 +146,6 @@ export type Calls = {
   readonly viewOf: (address: number, length: number) => ArrayBuffer
 }
 
-type Koffi = typeof koffi
 type Library = ReturnType<Koffi['load']>
 type KoffiFunction = ReturnType<Library['func']>
 type Call = (...values: unknown[]) => unknown
@@ -197,8 +195,7 @@ export function loadCalls(
 }
 
 function declareAll(arch: 'x64' | 'arm64', preferNumbers: boolean): Calls {
-  // Not an import: where koffi's binary is missing, an import would fail for verbs that make no system call.
-  const native = createRequire(import.meta.url)('koffi') as Koffi
+  const native = loadKoffi()
   // The program itself is linked with the C library, whichever that is.
   const library = native.load(null)
   const table: Record<string, unknown> = {}

@@ -3,7 +3,8 @@
  *
  * Memory that is given is read until the promise of `update` is settled.
  */
-import type koffi from 'koffi'
+
+import { type Koffi, loadKoffi } from './koffi.js'
 import { callOnPool, MOVABLE_BYTES, type PoolFunction } from './thread-pool.js'
 
 export type PoolHashAlgorithm = 'sha256' | 'sha512'
@@ -47,8 +48,7 @@ export function loadLibcrypto(): Promise<Libcrypto | null> {
 
 async function load(): Promise<Libcrypto | null> {
   try {
-    const { default: native } = await import('koffi')
-    const calls = loadCalls(native)
+    const calls = loadCalls(loadKoffi())
     const library: Libcrypto = { open: (algorithm) => new Hash(calls, algorithm) }
     return (await isAsKnown(library)) ? library : null
   } catch {
@@ -57,7 +57,7 @@ async function load(): Promise<Libcrypto | null> {
   }
 }
 
-function loadCalls(native: typeof koffi): Calls {
+function loadCalls(native: Koffi): Calls {
   const library = native.load(null)
   const pointer = 'void *'
   return {

@@ -6,6 +6,7 @@
  * where they should be is tried on a known stream when the library is loaded.
  */
 import { gzipSync } from 'node:zlib'
+import { loadKoffi } from './koffi.js'
 import { callOnPool, MOVABLE_BYTES } from './thread-pool.js'
 
 /** One decompression of what comes behind the headers of gzip members. Not for several calls at once. */
@@ -71,7 +72,7 @@ export function loadLibisal(): Promise<Libisal | null> {
 
 async function load(): Promise<Libisal | null> {
   try {
-    const calls = await loadCalls()
+    const calls = loadCalls()
     const library: Libisal = { open: () => new Stream(calls) }
     return (await isAsKnown(library)) ? library : null
   } catch {
@@ -80,8 +81,8 @@ async function load(): Promise<Libisal | null> {
   }
 }
 
-async function loadCalls(): Promise<Calls> {
-  const { default: koffi } = await import('koffi')
+function loadCalls(): Calls {
+  const koffi = loadKoffi()
   const library = koffi.load(LIBRARY)
   const inflate = library.func('isal_inflate', 'int', ['void *'])
   return {

@@ -4,6 +4,7 @@
  * Only the stable streaming interface is used (zstd.h, "Streaming decompression"). Memory that the library writes to
  * belongs to JavaScript, so nothing that was handed out can point to freed memory.
  */
+import { loadKoffi } from './koffi.js'
 
 /** One decompression. Not for several callers at once. */
 export interface LibzstdStream {
@@ -36,15 +37,15 @@ const LIBRARY = 'libzstd.so.1'
 const WINDOW_LOG_MAX = 100 // ZSTD_d_windowLogMax
 
 /** Loads the library; null where it is missing or older than 1.4. */
-export async function loadLibzstd(): Promise<Libzstd | null> {
-  const calls = await loadCalls()
+export function loadLibzstd(): Libzstd | null {
+  const calls = loadCalls()
   if (calls === null) return null
   return { open: (windowLogMax, outputBytes) => new Stream(calls, windowLogMax, outputBytes) }
 }
 
-async function loadCalls(): Promise<Calls | null> {
+function loadCalls(): Calls | null {
   try {
-    const { default: koffi } = await import('koffi')
+    const koffi = loadKoffi()
     const library = koffi.load(LIBRARY)
     return {
       address: (buffer) => BigInt(koffi.address(buffer)),

@@ -35,7 +35,7 @@ export async function makeFilesystem(
   signal?: AbortSignal,
 ): Promise<void> {
   const program = `mkfs.${type}`
-  const { execFile } = await import('node:child_process')
+  const { execFile } = process.getBuiltinModule('node:child_process')
   await new Promise<void>((settle, reject) => {
     const running = { env: ENVIRONMENT, encoding: 'utf8', maxBuffer: 1024 * 1024, cwd: '/' } as const
     execFile(

@@ -7,8 +7,8 @@
  */
 import { createHash, hash } from 'node:crypto'
 import { closeSync, openSync, readSync } from 'node:fs'
-import type koffi from 'koffi'
 import { useBlockHasher } from '../composefs/verity.js'
+import { type Koffi, loadKoffi } from './koffi.js'
 import { MOVABLE_BYTES } from './thread-pool.js'
 
 /** void sha256_multi_block(SHA256_MB_CTX *context, const HASH_DESC *streams, int quarters) */
@@ -28,22 +28,22 @@ const INITIAL = [
   0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
 ] as const
 
-let loading: Promise<boolean> | undefined
+let areThere: boolean | undefined
 
 /**
- * From when this is settled on, fs-verity digests of this thread are computed so, where that is possible.
+ * From now on, fs-verity digests of this thread are computed so, where that is possible.
  *
  * @returns whether it is
  */
-export function hashBlocksTogether(): Promise<boolean> {
-  loading ??= load()
-  return loading
+export function hashBlocksTogether(): boolean {
+  areThere ??= load()
+  return areThere
 }
 
-async function load(): Promise<boolean> {
+function load(): boolean {
   try {
     if (process.arch !== 'x64' || !hasShuffles()) return false
-    const { default: native } = await import('koffi')
+    const native = loadKoffi()
     const lanes = new Sha256Lanes(multiBlock(native), (memory) => native.address(memory))
     if (!isAsKnown(lanes)) return false
     useBlockHasher((blocks, into, at) => lanes.hash(blocks, into, at))
@@ -54,7 +54,7 @@ async function load(): Promise<boolean> {
   }
 }
 
-function multiBlock(native: typeof koffi): MultiBlock {
+function multiBlock(native: Koffi): MultiBlock {
   return native.load(null).func('sha256_multi_block', 'void', ['void *', 'void *', 'int'])
 }
 

@@ -92,7 +92,7 @@ export async function runJob(job: Job, context: JobContext): Promise<JobResults[
     case 'verify-layer':
       return { bytes: verifyLayer(job.record, job.diffId, objectReader(job.objects), job.limits) }
     case 'verify-objects':
-      await hashBlocksTogether()
+      hashBlocksTogether()
       return verifyObjects(job, context)
     default:
       return job satisfies never
@@ -100,7 +100,7 @@ export async function runJob(job: Job, context: JobContext): Promise<JobResults[
 }
 
 async function runIngest({ request, blob }: IngestJob, context: JobContext): Promise<IngestResult | null> {
-  await hashBlocksTogether()
+  hashBlocksTogether()
   const chunks = blob.kind === 'file' ? fileChunks(blob.path, blob.offset, blob.length) : context.stream
   try {
     const ingest = () => ingestLayer(request, interruptible(chunks, context), context)

@@ -14,7 +14,7 @@ const port = parentPort
 if (port === null) throw new BugError('Cannot run a scanning thread outside of a worker')
 
 // What is read before it is there is hashed as well.
-void hashBlocksTogether()
+hashBlocksTogether()
 
 let scanner: FileScanner | null = null
 let aborted: Int32Array = new Int32Array(1)

@@ -187,7 +187,7 @@ export async function groot(
     Object.assign(store, overrides)
     return run({
       argv: typeof line === 'string' ? line.split(' ') : line,
-      version: '1.2.3',
+      version: () => '1.2.3',
       env: { GROOT_STORE: '/s' },
       uid: 1000,
       cwd: () => '/work',

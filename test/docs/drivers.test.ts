@@ -45,7 +45,7 @@ afterAll(() => rmSync(project, { recursive: true }))
 
 /** The command, as it is beside the driver. */
 function groot(...words: string[]) {
-  const command = `${project}/node_modules/groot/dist/cli/main.js`
+  const command = `${project}/node_modules/groot/dist/cli/main.cjs`
   return spawnSync(process.execPath, [command, '--store', `${project}/store`, ...words], {
     cwd: project,
     encoding: 'utf8',

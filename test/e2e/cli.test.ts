@@ -22,7 +22,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { SAMPLE_TAG, writeSampleImage } from '../../cli/sample-image.js'
 import { removeScratch } from '../support/mounts.js'
 
-const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+const MAIN = fileURLToPath(new URL('../../dist/cli/main.cjs', import.meta.url))
 const QUICKSTART = fileURLToPath(new URL('../../dist/cli/quickstart.js', import.meta.url))
 const isRoot = process.geteuid?.() === 0
 

@@ -22,7 +22,7 @@ import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
-const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+const MAIN = fileURLToPath(new URL('../../dist/cli/main.cjs', import.meta.url))
 const GOLDEN = new URL('../golden/composefs/', import.meta.url)
 const { vectors } = JSON.parse(readFileSync(new URL('index.json', GOLDEN), 'utf8')) as {
   vectors: { name: string; file: string; expect?: { min0max1: { fsverity: string; size: number } } }[]

@@ -12,7 +12,7 @@ import { removeScratch } from '../support/mounts.js'
 
 export const ROOT = resolve(fileURLToPath(import.meta.url), '../../..')
 /** The command as `npm run build` made it. */
-export const MAIN = join(ROOT, 'dist/cli/main.js')
+export const MAIN = join(ROOT, 'dist/cli/main.cjs')
 
 export interface Needs {
   readonly root?: boolean

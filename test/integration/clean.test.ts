@@ -10,7 +10,7 @@ import { type LayerBuilder, layer } from '../../lib/testkit/layer.js'
 import { treeLines } from '../../lib/testkit/tree-lines.js'
 import { AS_ROOT, EMPTY, Place } from '../lib/operations/testing.js'
 
-const COMMAND = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+const COMMAND = fileURLToPath(new URL('../../dist/cli/main.cjs', import.meta.url))
 const KILLS = 40
 const owner = AS_ROOT ? [] : ['--ignore-ownership']
 

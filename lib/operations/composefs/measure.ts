@@ -13,7 +13,7 @@ export async function measureFiles({
   hash = 'sha256',
   signal,
 }: MeasureRequest): Promise<MeasuredFile[]> {
-  await hashBlocksTogether()
+  hashBlocksTogether()
   const measured: MeasuredFile[] = []
   for (const file of files) {
     throwIfAborted(signal)

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 
 const ROOT = resolve(fileURLToPath(import.meta.url), '../../../..')
-const COMMAND = `${ROOT}/dist/cli/main.js`
+const COMMAND = `${ROOT}/dist/cli/main.cjs`
 const DRIVER = `export default {
   api: 1, name: 'found', parseOptions: () => null, open() {},
   probe: async () => ({ usable: false, feature: 'the package', found: 'found', needed: 'nothing' }),
@@ -143,14 +143,14 @@ describe('a driver beside the program', () => {
   it('is used by the command when both are installed for all, groot as a symlink to a checkout', () => {
     installDriver('lib/node_modules')
     symlinkSync(ROOT, `${place}/lib/node_modules/groot`)
-    symlinkSync('../lib/node_modules/groot/dist/cli/main.js', `${directory('bin')}/groot`)
+    symlinkSync('../lib/node_modules/groot/dist/cli/main.cjs', `${directory('bin')}/groot`)
     expect(outcome('/', [`${place}/bin/groot`, ...words()])).toBe('driver-unusable')
   })
 
   it('is used by the command of a project', () => {
     installDriver('node_modules')
     symlinkSync(ROOT, `${place}/node_modules/groot`)
-    symlinkSync('../groot/dist/cli/main.js', `${directory('node_modules/.bin')}/groot`)
+    symlinkSync('../groot/dist/cli/main.cjs', `${directory('node_modules/.bin')}/groot`)
     expect(outcome('/', [`${place}/node_modules/.bin/groot`, ...words()])).toBe('driver-unusable')
   })
 })

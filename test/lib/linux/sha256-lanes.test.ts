@@ -5,7 +5,7 @@ import { hashBlocksTogether } from '../../../lib/linux/sha256-lanes.js'
 import { reference } from '../composefs/verity-reference.js'
 
 const BLOCK = 4096
-const isThere = await hashBlocksTogether()
+const isThere = hashBlocksTogether()
 
 it('is there on the processors and Nodes that we know to have it', () => {
   const isKnown = process.arch === 'x64' && process.config.variables.node_shared_openssl !== true
