@@ -16,6 +16,7 @@ export const ERROR_CODES = {
     'reference-invalid',
     'reference-ambiguous',
     'platform-invalid',
+    'store-closed',
   ],
   partial: ['clean-incomplete'],
   store: [

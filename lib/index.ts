@@ -3,6 +3,8 @@
  *
  * No console output, no process exit, no global state.
  */
+
+import { toGrootError } from './errors.js'
 import { withSyncs } from './linux/sync-mode.js'
 import type {
   DeleteStoreOptions,
@@ -21,7 +23,6 @@ import { atBorder } from './operations/border.js'
 import { BorderStore } from './operations/border-store.js'
 import type { ComposefsTools } from './operations/composefs/api.js'
 import {
-  checkFields,
   DELETE_STORE,
   FILTER,
   type Fields,
@@ -35,6 +36,7 @@ import {
   MOUNT_STORE,
   makeFields,
   OPEN_STORE,
+  takeFields,
 } from './operations/request-fields.js'
 
 export { registryEnvironment } from './config/settings.js'
@@ -53,12 +55,12 @@ export { BUNDLE_ID } from './store/bundle-id.js'
  * @throws {StoreError} `store-missing`, `store-invalid`, `store-version`, `store-feature`, `store-unsafe`, `store-driver`
  */
 export async function openStore(options: OpenStoreOptions): Promise<GrootStore> {
-  checkFields(OPEN_STORE, options)
+  const taken = takeFields(OPEN_STORE, options)
   const open =
-    options.thread === 'caller'
+    taken.thread === 'caller'
       ? (await import('./operations/open-store.js')).openStoreHere
       : (await import('./engine/client.js')).openStoreOnEngine
-  return new BorderStore(await open(options))
+  return new BorderStore(await open(taken), taken.thread === 'caller')
 }
 
 /**
@@ -68,8 +70,10 @@ export async function openStore(options: OpenStoreOptions): Promise<GrootStore> 
  * @throws {UnsupportedError} `driver-unknown`, `driver-unusable`, `lock-unsupported`
  */
 export async function initStore(options: InitStoreOptions): Promise<StoreInfo> {
-  checkFields(INIT_STORE, options)
-  return withSyncs(async () => (await import('./operations/init-store.js')).initStore(options))
+  const taken = takeFields(INIT_STORE, options)
+  return asGroot(`Cannot make store "${taken.path}"`, async () =>
+    (await import('./operations/init-store.js')).initStore(taken),
+  )
 }
 
 /**
@@ -78,8 +82,10 @@ export async function initStore(options: InitStoreOptions): Promise<StoreInfo> {
  * @throws {StoreError} `store-invalid` when the file is missing, `store-unsafe`
  */
 export async function mountStore(options: MountStoreOptions): Promise<MountStoreResult> {
-  checkFields(MOUNT_STORE, options)
-  return withSyncs(async () => (await import('./operations/mount-store.js')).mountStore(options))
+  const taken = takeFields(MOUNT_STORE, options)
+  return asGroot(`Cannot mount store "${taken.path}"`, async () =>
+    (await import('./operations/mount-store.js')).mountStore(taken),
+  )
 }
 
 /**
@@ -88,8 +94,10 @@ export async function mountStore(options: MountStoreOptions): Promise<MountStore
  * @throws {StoreError} `store-not-empty` when there are bundles and `force` is not given
  */
 export async function deleteStore(options: DeleteStoreOptions): Promise<void> {
-  checkFields(DELETE_STORE, options)
-  return withSyncs(async () => (await import('./operations/delete-store.js')).deleteStore(options))
+  const taken = takeFields(DELETE_STORE, options)
+  return asGroot(`Cannot delete store "${taken.path}"`, async () =>
+    (await import('./operations/delete-store.js')).deleteStore(taken),
+  )
 }
 
 /**
@@ -101,8 +109,8 @@ export async function deleteStore(options: DeleteStoreOptions): Promise<void> {
  * @throws {RegistryError}
  */
 export async function login(request: LoginRequest): Promise<LoginResult> {
-  return atBorder(LOGIN, request, () =>
-    withSyncs(async () => (await import('./operations/login.js')).login(request)),
+  return atBorder(LOGIN, request, (taken) =>
+    withSyncs(async () => (await import('./operations/login.js')).login(taken)),
   )
 }
 
@@ -113,9 +121,18 @@ export async function login(request: LoginRequest): Promise<LoginResult> {
  * @throws {AuthError} `credential-helper-failed`
  */
 export async function logout(request: LogoutRequest): Promise<LogoutResult> {
-  return atBorder(LOGOUT, request, () =>
-    withSyncs(async () => (await import('./operations/login.js')).logout(request)),
+  return atBorder(LOGOUT, request, (taken) =>
+    withSyncs(async () => (await import('./operations/login.js')).logout(taken)),
   )
+}
+
+/** With syncs; what is thrown is one of groot's errors. */
+async function asGroot<T>(doing: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await withSyncs(work)
+  } catch (error) {
+    throw toGrootError(error, doing)
+  }
 }
 
 /** Carries out a tool over the border, loaded when it is asked for. */
@@ -123,14 +140,14 @@ function tool<T extends object, R>(
   fields: Fields<T>,
   load: () => Promise<(request: T) => Promise<R>>,
 ): (request: T) => Promise<R> {
-  return (request) => atBorder(fields, request, async () => (await load())(request))
+  return (request) => atBorder(fields, request, async (taken) => (await load())(taken))
 }
 
 /** Composefs images without a store: what mkcomposefs, composefs-info and mount.composefs do. See docs/composefs.md. */
 export const composefs: ComposefsTools = {
   make: (request) =>
-    atBorder(makeFields(request), request, () =>
-      withSyncs(async () => (await import('./operations/composefs/make.js')).makeImage(request)),
+    atBorder(makeFields(request), request, (taken) =>
+      withSyncs(async () => (await import('./operations/composefs/make.js')).makeImage(taken)),
     ),
   info: tool(INFO, async () => (await import('./operations/composefs/info.js')).infoOfImages),
   list: tool(FILTER, async () => (await import('./operations/composefs/list.js')).listImages),

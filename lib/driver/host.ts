@@ -4,10 +4,12 @@
  */
 import { chmodSync, mkdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { isErrno, isGrootError, UnsupportedError, UsageError } from '../errors.js'
+import { isErrno, UnsupportedError, UsageError } from '../errors.js'
 import type { Driver, DriverModule, DriverRoom, ProbePlace } from './contract.js'
 import { entryOfPackage, findPackage } from './find-package.js'
+import { checkedModule } from './foreign.js'
 import { importFile } from './import-file.js'
+import { invalidDriver } from './invalid.js'
 import { pathsOfProgram, programFile } from './program.js'
 
 const NAME = /^[a-z0-9][a-z0-9-]{0,63}$/
@@ -31,9 +33,8 @@ export async function loadDriver(name: string, program = programFile()): Promise
       },
     )
   }
-  const module = BUILT_IN_DRIVERS.includes(name)
-    ? await import(`#drivers/${name}`)
-    : await importPackage(name, program)
+  if (BUILT_IN_DRIVERS.includes(name)) return (await import(`#drivers/${name}`)).default
+  const module = await importPackage(name, program)
   return checkModule(name, (module as { default?: unknown }).default)
 }
 
@@ -98,14 +99,5 @@ function checkModule(name: string, value: unknown): DriverModule {
   for (const method of ['parseOptions', 'probe', 'open'] as const) {
     if (typeof module[method] !== 'function') throw invalidDriver(name, `it has no ${method}()`)
   }
-  return module as DriverModule
-}
-
-/** A driver that is not what the contract says. */
-export function invalidDriver(name: string, cause: string, thrown?: unknown): UnsupportedError {
-  if (isGrootError(thrown)) throw thrown
-  return new UnsupportedError('driver-invalid', `Cannot use driver "${name}": ${cause}`, {
-    facts: { driver: name, cause },
-    cause: thrown,
-  })
+  return checkedModule(module as DriverModule)
 }

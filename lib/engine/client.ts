@@ -212,7 +212,12 @@ class Engine {
     return new Promise<T>((resolve, reject) => {
       this.#worker.ref()
       this.#pending.set(id, { resolve, reject, onEvent })
-      this.#send(message)
+      try {
+        this.#send(message)
+      } catch (error) {
+        // It holds what cannot be sent to a thread.
+        this.#settle(id, () => reject(error))
+      }
     })
   }
 

@@ -45,9 +45,10 @@ const MAX_RANGES = 340 // what the kernel takes as the map of a namespace, since
  * @throws {UsageError} `option-invalid`
  */
 export function parseIdRange(text: string, option: string): IdRange {
-  const [, containerId, hostId, size] = /^(\d{1,10}):(\d{1,10}):(\d{1,10})$/.exec(text) ?? []
+  const [, containerId, hostId, size] =
+    /^(\d{1,10}):(\d{1,10}):(\d{1,10})$/.exec(typeof text === 'string' ? text : '') ?? []
   if (containerId === undefined || hostId === undefined || size === undefined) {
-    throw invalid(option, text, 'it needs the form CONTAINER:HOST:SIZE, as 0:100000:65536')
+    throw invalid(option, String(text), 'it needs the form CONTAINER:HOST:SIZE, as 0:100000:65536')
   }
   const range = { containerId: Number(containerId), hostId: Number(hostId), size: Number(size) }
   checkRange(range, option)

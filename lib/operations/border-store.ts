@@ -1,6 +1,7 @@
 /**
  * An opened store as callers have it: every call goes over the border.
  */
+import { UsageError } from '../errors.js'
 import type {
   CallOptions,
   CheckOptions,
@@ -18,20 +19,28 @@ import {
   CHECK,
   CLEAN,
   CREATE,
-  checkFields,
   DIGEST,
+  type Fields,
   ID,
   IMAGE,
   LIMIT,
   PULL,
   REMOVE_IMAGES,
+  takeFields,
 } from './request-fields.js'
 
 export class BorderStore implements GrootStore {
   readonly #store: GrootStore
+  readonly #isCallers: boolean
+  /** Of the caller's own thread: an engine thread sees to its calls itself when it is closed. */
+  readonly #running = new Set<Promise<unknown>>()
+  readonly #end = new AbortController()
+  #closing: Promise<void> | null = null
 
-  constructor(store: GrootStore) {
+  /** @param isCallers whether the store works on the caller's thread */
+  constructor(store: GrootStore, isCallers: boolean) {
     this.#store = store
+    this.#isCallers = isCallers
   }
 
   get path(): string {
@@ -42,68 +51,102 @@ export class BorderStore implements GrootStore {
   }
 
   create(request: CreateRequest) {
-    return atBorder(CREATE, request, () => this.#store.create(request))
+    return this.#call(CREATE, request, (taken) => this.#store.create(taken))
   }
   delete(id: string, options: CallOptions = {}) {
-    return atBundle(id, options, () => this.#store.delete(id, options))
+    return this.#atBundle(id, options, (taken) => this.#store.delete(id, taken))
   }
   list(options: CallOptions = {}) {
-    return atBorder(CALL, options, () => this.#store.list(options))
+    return this.#call(CALL, options, (taken) => this.#store.list(taken))
   }
   stats(id: string, options: CallOptions = {}) {
-    return atBundle(id, options, () => this.#store.stats(id, options))
+    return this.#atBundle(id, options, (taken) => this.#store.stats(id, taken))
   }
   async limit(id: string, request: LimitRequest) {
-    checkFields(ID, { id })
-    return await atBorder(LIMIT, request, () => this.#store.limit(id, request))
+    takeFields(ID, { id })
+    return await this.#call(LIMIT, request, (taken) => this.#store.limit(id, taken))
   }
   digest(request: DigestRequest) {
-    return atBorder(DIGEST, request, () => this.#store.digest(request))
+    return this.#call(DIGEST, request, (taken) => this.#store.digest(taken))
   }
   pull(request: PullRequest) {
-    return atBorder(PULL, request, () => this.#store.pull(request))
+    return this.#call(PULL, request, (taken) => this.#store.pull(taken))
   }
   mount(id: string, options: CallOptions = {}) {
-    return atBundle(id, options, () => this.#store.mount(id, options))
+    return this.#atBundle(id, options, (taken) => this.#store.mount(id, taken))
   }
   unmount(id: string, options: CallOptions = {}) {
-    return atBundle(id, options, () => this.#store.unmount(id, options))
+    return this.#atBundle(id, options, (taken) => this.#store.unmount(id, taken))
   }
   check(options: CheckOptions = {}) {
-    return atBorder(CHECK, options, () => this.#store.check(options))
+    return this.#call(CHECK, options, (taken) => this.#store.check(taken))
   }
   clean(request: CleanRequest = {}) {
-    return atBorder(CLEAN, request, () => this.#store.clean(request))
+    return this.#call(CLEAN, request, (taken) => this.#store.clean(taken))
   }
   images(options: CallOptions = {}) {
-    return atBorder(CALL, options, () => this.#store.images(options))
+    return this.#call(CALL, options, (taken) => this.#store.images(taken))
   }
   removeImages(request: RemoveImagesRequest) {
-    return atBorder(REMOVE_IMAGES, request, () => this.#store.removeImages(request))
+    return this.#call(REMOVE_IMAGES, request, (taken) => this.#store.removeImages(taken))
   }
   pin(image: string, options: CallOptions = {}) {
-    return atImage(image, options, () => this.#store.pin(image, options))
+    return this.#atImage(image, options, (taken) => this.#store.pin(image, taken))
   }
   unpin(image: string, options: CallOptions = {}) {
-    return atImage(image, options, () => this.#store.unpin(image, options))
+    return this.#atImage(image, options, (taken) => this.#store.unpin(image, taken))
   }
   locks(options: CallOptions = {}) {
-    return atBorder(CALL, options, () => this.#store.locks(options))
+    return this.#call(CALL, options, (taken) => this.#store.locks(taken))
   }
   close(): Promise<void> {
-    return this.#store.close()
+    this.#closing ??= this.#close()
+    return this.#closing
   }
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
-}
 
-async function atBundle<R>(id: string, options: CallOptions, work: () => Promise<R>): Promise<R> {
-  checkFields(ID, { id })
-  return await atBorder(CALL, options, work)
-}
+  async #close(): Promise<void> {
+    if (!this.#isCallers) return await this.#store.close()
+    this.#end.abort()
+    await Promise.allSettled(this.#running)
+    await this.#store.close()
+  }
 
-async function atImage<R>(image: string, options: CallOptions, work: () => Promise<R>): Promise<R> {
-  checkFields(IMAGE, { image })
-  return await atBorder(CALL, options, work)
+  async #atBundle<R>(id: string, options: CallOptions, work: (options: CallOptions) => Promise<R>) {
+    takeFields(ID, { id })
+    return await this.#call(CALL, options, work)
+  }
+
+  async #atImage<R>(image: string, options: CallOptions, work: (options: CallOptions) => Promise<R>) {
+    takeFields(IMAGE, { image })
+    return await this.#call(CALL, options, work)
+  }
+
+  /** @throws {UsageError} `store-closed` */
+  async #call<T extends CallOptions, R>(
+    fields: Fields<T>,
+    request: T,
+    work: (request: T) => Promise<R>,
+  ): Promise<R> {
+    if (this.#closing !== null) {
+      throw new UsageError('store-closed', `Cannot use store "${this.path}": it was closed`, {
+        facts: { path: this.path },
+      })
+    }
+    if (!this.#isCallers) return await atBorder(fields, request, work)
+    const call = atBorder(fields, request, (taken) =>
+      work({
+        ...taken,
+        signal: AbortSignal.any([this.#end.signal, ...(taken.signal ? [taken.signal] : [])]),
+      }),
+    )
+    this.#running.add(call)
+    try {
+      return await call
+    } finally {
+      this.#running.delete(call)
+    }
+  }
 }

@@ -2,25 +2,28 @@
  * The border of the library: what each call is given is looked at here, for callers whose language has no types, and an abort
  * is told by the reason that the caller gave for it.
  */
-import { AbortedError, isGrootError } from '../errors.js'
-import { checkFields, type Fields } from './request-fields.js'
+import { AbortedError, isGrootError, throwIfAborted } from '../errors.js'
+import { type Fields, takeFields } from './request-fields.js'
 
 /**
  * Carries out a call.
  *
+ * @param work is given what was read of the request
  * @throws {UsageError} `option-invalid` when a field of the request is of a wrong type
  * @throws {AbortedError} when the signal of the request has fired; its cause is the reason of the signal
  */
 export async function atBorder<T extends object, R>(
   fields: Fields<T>,
   request: T,
-  work: () => Promise<R>,
+  work: (request: T) => Promise<R>,
 ): Promise<R> {
-  checkFields(fields, request)
+  const taken = takeFields(fields, request)
+  const { signal } = taken as { readonly signal?: AbortSignal }
   try {
-    return await work()
+    throwIfAborted(signal)
+    return await work(taken)
   } catch (error) {
-    throw ofSignal(error, (request as { readonly signal?: AbortSignal }).signal)
+    throw ofSignal(error, signal)
   }
 }
 

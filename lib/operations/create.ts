@@ -4,7 +4,7 @@
 import { chmodSync, existsSync, mkdirSync } from 'node:fs'
 import { isVerityDigest, type VerityDigest } from '../digest.js'
 import type { Mount, Rootfs, VerityMode } from '../driver/contract.js'
-import { invalidDriver } from '../driver/host.js'
+import { invalidDriver } from '../driver/invalid.js'
 import { ExistsError, IntegrityError, throwIfAborted, UnsupportedError, UsageError } from '../errors.js'
 import { neededDirectories, withheldLabels } from '../image/runtime-spec.js'
 import type { ResolvedImage } from '../sources/source.js'

@@ -2,11 +2,12 @@
  * delete-store: removes a store with all that groot put there, and nothing else.
  */
 import { existsSync, readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
 import { deadProbes, removeDeadProbe } from '../driver/probe-directory.js'
 import { isErrno, StoreError } from '../errors.js'
 import { removeTree } from '../linux/remove-tree.js'
 import { listBundleIds, listBundlePlaces } from '../store/bundles.js'
-import { storeDirectories } from '../store/layout.js'
+import { type StoreLayout, storeDirectories } from '../store/layout.js'
 import { isTemporaryName } from '../store/records.js'
 import type { DeleteStoreOptions } from './api.js'
 import { type Backing, mountBacking, unmountBacking } from './backing.js'
@@ -81,8 +82,22 @@ async function deleteContents(path: string, options: DeleteStoreOptions): Promis
   const leftLocks = `${path}/.tmp-locks`
   renameSync(layout.locks, leftLocks)
   removeTree(leftLocks)
+  if (options.force === true) await removeLate(layout)
   removeRoot(path)
 }
+
+/** What runs in a store that is deleted by force may make a directory anew before it sees that nothing works any more. */
+async function removeLate(layout: StoreLayout): Promise<void> {
+  for (let tries = 0; tries < LATE_TRIES; tries++) {
+    const late = storeDirectories(layout).filter(({ path }) => existsSync(path))
+    if (late.length === 0 && tries > 0) return
+    for (const { path } of late) removeTree(path)
+    await setTimeout(LATE_MS)
+  }
+}
+
+const LATE_TRIES = 20
+const LATE_MS = 50
 
 /** The root itself may be a mount point, or hold files of others: then it stays. */
 function removeRoot(path: string): void {

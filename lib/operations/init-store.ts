@@ -56,8 +56,21 @@ export async function makeStore(
     return await fillStore(layout, options, mapping, candidates, onDisk.notes)
   } catch (error) {
     if (onDisk.made !== null) unmountBacking(layout.root, onDisk.made)
-    if (onDisk.made !== null && isNew) rmdirSync(layout.root)
+    if (isNew) removeEmpty(layout)
     throw error
+  }
+}
+
+/** What was made and holds nothing; what holds something, another process may be making a store of. */
+function removeEmpty(layout: StoreLayout): void {
+  const directories = [...storeDirectories(layout).map(({ path }) => path), layout.root]
+  // Longest first: some are in others.
+  for (const path of directories.sort((a, b) => b.length - a.length)) {
+    try {
+      rmdirSync(path)
+    } catch (error) {
+      if (!isErrno(error)) throw error
+    }
   }
 }
 

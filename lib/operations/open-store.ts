@@ -1,8 +1,9 @@
 /**
  * openStore on the calling thread: the operations behind the library's interface.
  */
+import { existsSync } from 'node:fs'
 import { programFile } from '../driver/program.js'
-import { StoreError, toGrootError } from '../errors.js'
+import { isGrootError, StoreError, toGrootError } from '../errors.js'
 import { withoutSyncs, withSyncs } from '../linux/sync-mode.js'
 import type {
   CallOptions,
@@ -42,9 +43,7 @@ export async function openStoreHere(options: OpenStoreOptions, program = program
       store = await open()
     }
     if (store === null) {
-      throw new StoreError('store-missing', `Cannot open store "${options.path}": there is none`, {
-        facts: { path: options.path },
-      })
+      throw storeMissing(options.path)
     }
     return new LocalStore(store)
   })
@@ -65,95 +64,113 @@ class LocalStore implements GrootStore {
   }
 
   create(request: CreateRequest) {
-    return asGroot(`Cannot create bundle "${request.id}"`, () =>
+    return this.#asGroot(`Cannot create bundle "${request.id}"`, () =>
       whileWriting(this.#store, request, () => createBundle(this.#store, request), true),
     )
   }
   delete(id: string, options: CallOptions = {}) {
-    return asGroot(`Cannot delete bundle "${id}"`, () =>
+    return this.#asGroot(`Cannot delete bundle "${id}"`, () =>
       (this.#store.descriptor.noSync ? withoutSyncs : withSyncs)(() =>
         deleteBundle(this.#store, id, options),
       ),
     )
   }
   list(options: CallOptions = {}) {
-    return asGroot('Cannot list bundles', () => listBundles(this.#store, options))
+    return this.#asGroot('Cannot list bundles', () => listBundles(this.#store, options))
   }
   stats(id: string, _options: CallOptions = {}) {
-    return asGroot(`Cannot show bundle "${id}"`, () => bundleStats(this.#store, id))
+    return this.#asGroot(`Cannot show bundle "${id}"`, () => bundleStats(this.#store, id))
   }
   // What follows is loaded when it is asked for: most processes create, delete and list.
   limit(id: string, request: LimitRequest) {
-    return asDurable(`Cannot limit bundle "${id}"`, async () =>
+    return this.#asDurable(`Cannot limit bundle "${id}"`, async () =>
       (await import('./limit.js')).limitBundle(this.#store, id, request),
     )
   }
   digest(request: DigestRequest) {
-    return asGroot(`Cannot digest image "${request.image}"`, () =>
+    return this.#asGroot(`Cannot digest image "${request.image}"`, () =>
       whileWriting(this.#store, request, async () =>
         (await import('./digest.js')).imageDigest(this.#store, request),
       ),
     )
   }
   pull(request: PullRequest) {
-    return asGroot(`Cannot pull image "${request.image}"`, () =>
+    return this.#asGroot(`Cannot pull image "${request.image}"`, () =>
       whileWriting(this.#store, request, async () =>
         (await import('./pull.js')).pullImage(this.#store, request),
       ),
     )
   }
   mount(id: string, options: CallOptions = {}) {
-    return asGroot(`Cannot mount bundle "${id}"`, () =>
+    return this.#asGroot(`Cannot mount bundle "${id}"`, () =>
       whileWriting(this.#store, options, async () =>
         (await import('./mounts.js')).mountBundle(this.#store, id, options),
       ),
     )
   }
   unmount(id: string, options: CallOptions = {}) {
-    return asDurable(`Cannot unmount bundle "${id}"`, async () =>
+    return this.#asDurable(`Cannot unmount bundle "${id}"`, async () =>
       (await import('./mounts.js')).unmountBundle(this.#store, id, options),
     )
   }
   check(options: CheckOptions = {}) {
-    return asDurable('Cannot check the store', async () =>
+    return this.#asDurable('Cannot check the store', async () =>
       (await import('./check.js')).checkStore(this.#store, options),
     )
   }
   clean(request: CleanRequest = {}) {
-    return asGroot('Cannot clean the store', () =>
+    return this.#asGroot('Cannot clean the store', () =>
       whileWriting(this.#store, request, async () =>
         (await import('./clean.js')).cleanStore(this.#store, request),
       ),
     )
   }
   images(options: CallOptions = {}) {
-    return asGroot('Cannot list the images', async () =>
+    return this.#asGroot('Cannot list the images', async () =>
       (await import('./images.js')).listImages(this.#store, options),
     )
   }
   removeImages(request: RemoveImagesRequest) {
-    return asDurable('Cannot remove images', async () =>
+    return this.#asDurable('Cannot remove images', async () =>
       (await import('./rmi.js')).removeImages(this.#store, request),
     )
   }
   pin(image: string, options: CallOptions = {}) {
-    return asDurable(`Cannot pin image "${image}"`, async () =>
+    return this.#asDurable(`Cannot pin image "${image}"`, async () =>
       (await import('./pins.js')).pinImage(this.#store, image, options),
     )
   }
   unpin(image: string, _options: CallOptions = {}) {
-    return asDurable(`Cannot unpin image "${image}"`, async () =>
+    return this.#asDurable(`Cannot unpin image "${image}"`, async () =>
       (await import('./pins.js')).unpinImage(this.#store, image),
     )
   }
   locks(_options: CallOptions = {}) {
-    return asGroot('Cannot list the locks', async () => (await import('./locks.js')).listLocks(this.#store))
+    return this.#asGroot('Cannot list the locks', async () =>
+      (await import('./locks.js')).listLocks(this.#store),
+    )
   }
   async close(): Promise<void> {
     await this.#store.close()
   }
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  /** Whatever an operation throws reaches the caller as one of groot's errors. */
+  async #asGroot<T>(doing: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await asGroot(doing, work)
+    } catch (error) {
+      const { root, descriptor } = this.#store.layout
+      if (existsSync(descriptor) || !isGrootError(error) || error.kind === 'aborted') throw error
+      throw storeMissing(root, error)
+    }
+  }
+
+  /** The same for what writes with syncs in any store. */
+  #asDurable<T>(doing: string, work: () => Promise<T>): Promise<T> {
+    return this.#asGroot(doing, () => withSyncs(work))
   }
 }
 
@@ -166,9 +183,11 @@ async function asGroot<T>(doing: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** The same for what writes with syncs in any store. */
-function asDurable<T>(doing: string, work: () => Promise<T>): Promise<T> {
-  return asGroot(doing, () => withSyncs(work))
+function storeMissing(path: string, cause?: unknown): StoreError {
+  return new StoreError('store-missing', `Cannot open store "${path}": there is none`, {
+    facts: { path },
+    cause,
+  })
 }
 
 /** What those who wait for our locks are told. Never arguments: they are nobody's business. */

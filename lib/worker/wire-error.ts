@@ -19,7 +19,7 @@ export function toWire(thrown: unknown): WireError {
     kind: error.kind,
     code: error.code,
     message: error.message,
-    facts: error.facts,
+    facts: plainFacts(error.facts),
     temporary: error.temporary,
     stack: error.stack ?? null,
     cause: error.cause === undefined ? null : causeText(error.cause),
@@ -73,6 +73,17 @@ function make({ kind, code, message }: WireError, options: errors.ErrorOptions):
     default:
       return kind satisfies never
   }
+}
+
+/** Facts of a driver's error may be anything, and what cannot be sent would end the thread. */
+function plainFacts(facts: errors.ErrorFacts): errors.ErrorFacts {
+  const plain = (value: unknown) =>
+    value === null || ['string', 'number', 'boolean'].includes(typeof value) ? value : typeof value
+  const entries = Object.entries(facts).map(([name, value]) => [
+    name,
+    Array.isArray(value) ? value.map(plain) : plain(value),
+  ])
+  return Object.fromEntries(entries)
 }
 
 function causeText(cause: unknown): string {

@@ -93,6 +93,6 @@ describe('the library on its engine thread', () => {
     await store.close()
     expect(await create).toMatchObject({ code: 'aborted' })
     expect(place.contents()).toEqual(EMPTY)
-    await expect(store.list()).rejects.toMatchObject({ kind: 'bug' })
+    await expect(store.list()).rejects.toMatchObject({ code: 'store-closed' })
   })
 })

@@ -77,7 +77,122 @@ describe('a field of a wrong type', () => {
   })
 })
 
+const THREADS = ['engine', 'caller'] as const
+
+describe('a request', () => {
+  it.each(THREADS)('on thread %s has what it inherits', async (thread) => {
+    await using store = await openStore({ path: place.store, driver: 'vfs', thread })
+    const inherited = Object.create({ expectDigest: '0'.repeat(64) })
+    const request = Object.assign(inherited, place.request({ id: 'a' }))
+    expect(await rejectionOf(store.create(request))).toMatchObject({ code: 'digest-unexpected' })
+    class Request {
+      get image() {
+        return place.request({}).image
+      }
+      get id() {
+        return 'b'
+      }
+    }
+    expect(await store.create(new Request())).toMatchObject({ id: 'b' })
+  })
+
+  it.each(THREADS)('on thread %s is refused when reading it fails', async (thread) => {
+    await using store = await openStore({ path: place.store, driver: 'vfs', thread })
+    const thrower = {
+      get image(): string {
+        throw new Error('no')
+      },
+      id: 'a',
+    }
+    expect(await rejectionOf(store.create(thrower))).toMatchObject({
+      code: 'option-invalid',
+      facts: { option: 'image' },
+    })
+  })
+
+  it.each(THREADS)('on thread %s may have more than is asked for', async (thread) => {
+    await using store = await openStore({
+      path: place.store,
+      driver: 'vfs',
+      thread,
+      ...{ onEvent: () => {} },
+    })
+    const keep = new Proxy(['nothing'], {})
+    expect(await store.clean({ keep })).toMatchObject({ skipped: [] })
+    expect(await store.create({ ...place.request({ id: 'a' }), ...{ progress: () => {} } })).toMatchObject({
+      id: 'a',
+    })
+  })
+
+  it.each<[string, string, object]>([
+    ['verity', 'one of require, try, off', { verity: 'Require' }],
+    ['pull', 'one of missing, always, never', { pull: 'Never' }],
+    ['quotaBackend', 'one of native, loop', { quotaBackend: 'xfs' }],
+    ['limits.maxEntries', 'a number', { limits: { maxEntries: Number.NaN } }],
+    ['lockTimeoutMs', 'a number of milliseconds, from 0', { lockTimeoutMs: -1 }],
+    [
+      'mapping.uid.size',
+      'a number',
+      { mapping: { uid: [{ containerId: 0, hostId: 1, size: 5n }], gid: [] } },
+    ],
+    ['mapping.uid', 'a list of ranges', { mapping: { uid: () => {}, gid: [] } }],
+    ['registry.environment', 'an object of strings', { registry: { environment: { HOME: 5 } } }],
+  ])('with a value of %s that is not %s is refused', async (option, wanted, fields) => {
+    await using store = await openStore({ path: place.store, driver: 'vfs' })
+    const error = await rejectionOf(store.create({ ...place.request({}), ...fields }))
+    expect(error).toMatchObject({ code: 'option-invalid', facts: { option, wanted } })
+  })
+
+  it.each<[string, () => Promise<unknown>]>([
+    ['thread', () => openStore({ path: '/s', thread: wrong('Caller') })],
+    ['driverOptions', () => initStore({ path: '/s', driverOptions: 5n })],
+    ['driverOptions', () => initStore({ path: '/s', driverOptions: wrong(() => {}) })],
+    ['filesystem', () => initStore({ path: '/s', filesystem: wrong('zfs') })],
+    ['xattrs', () => composefs.make({ directory: '/', xattrs: wrong('nonee') })],
+    ['hardLinks', () => composefs.make({ directory: '/', hardLinks: wrong('x') })],
+    ['hash', () => composefs.make({ directory: '/', hash: wrong('md5') })],
+    ['directory', () => composefs.make({ directory: 'a\0b' })],
+    ['hash', () => composefs.measure({ files: [], hash: wrong('SHA256') })],
+    ['files', () => composefs.measure({ files: ['a\0b'] })],
+    ['verity', () => composefs.mount({ image: 'i', target: 't', objects: [], verity: wrong('try') })],
+  ])('with a value of %s that there is not is refused', async (option, call) => {
+    expect(await rejectionOf(call())).toMatchObject({ code: 'option-invalid', facts: { option } })
+  })
+})
+
+describe('a store that is closed', () => {
+  it.each(THREADS)('on thread %s ends what runs, whoever waits, and takes no more', async (thread) => {
+    const store = await openStore({ path: place.store, driver: 'vfs', thread })
+    const big = layer()
+    for (let i = 0; i < 500; i++) big.file(`f${i}`, Buffer.alloc(30_000, `${i} `))
+    let hasEnded = false
+    const create = rejectionOf(store.create(place.request({ image: place.image([big]) }))).finally(() => {
+      hasEnded = true
+    })
+    const closes = [store.close(), store.close()]
+    expect(await rejectionOf(store.list())).toMatchObject({ code: 'store-closed', kind: 'usage' })
+    await Promise.all(closes)
+    expect(hasEnded).toBe(true)
+    expect(await create).toMatchObject({ code: 'aborted' })
+    for (const call of [store.create(place.request({})), store.delete('a'), store.unpin('a')])
+      expect(await rejectionOf(call)).toMatchObject({ code: 'store-closed' })
+  })
+})
+
 describe('an abort', () => {
+  it.each(THREADS)('before the call is an answer on thread %s', async (thread) => {
+    await using store = await openStore({ path: place.store, driver: 'vfs', thread })
+    const options = { signal: AbortSignal.abort() }
+    const calls = [
+      store.list(options),
+      store.locks(options),
+      store.stats('a', options),
+      store.unpin('a', options),
+      store.delete('a', options),
+    ]
+    for (const call of calls) expect(await rejectionOf(call)).toMatchObject({ code: 'aborted' })
+  })
+
   it.each(['engine', 'caller'] as const)(
     'in the middle of work on thread %s has the reason of the signal',
     async (thread) => {

@@ -124,7 +124,7 @@ describe('a limit that the image does not fit in', () => {
 describe('a request', () => {
   beforeEach(() => open('vfs'))
 
-  it.each([0, -1, Number.NaN, 1.5, Number.POSITIVE_INFINITY])('for %s bytes is refused', async (bytes) => {
+  it.each([0, -1, 1.5, Number.POSITIVE_INFINITY])('for %s bytes is refused', async (bytes) => {
     await expect(store.create(place.request({ diskLimitSizeBytes: bytes }))).rejects.toMatchObject({
       code: 'option-invalid',
       facts: { option: 'disk-limit-size-bytes', value: String(bytes) },
