@@ -167,7 +167,7 @@ export interface Driver {
   remove(id: BundleId, at: string): Promise<void>
   /** Mounts again what `create` mounted; "mounted" is success. @returns whether there was something to do */
   mount?(rootfs: RootfsPlace): Promise<boolean>
-  /** @returns whether there was something to do @throws {BusyError} `rootfs-busy` */
+  /** @returns whether there was something to do @throws {BusyError} `mount-busy` */
   unmount?(rootfs: RootfsPlace): Promise<boolean>
   usage(rootfs: RootfsPlace): Promise<RootfsUsage>
   /**

@@ -6,11 +6,13 @@ import { BugError } from '../errors.js'
 import type { GrootEvent } from '../events.js'
 import type { GrootStore } from '../operations/api.js'
 import { openStoreHere } from '../operations/open-store.js'
+import { dropDescriptorWarnings } from '../worker/descriptor-warnings.js'
 import { toWire } from '../worker/wire-error.js'
 import type { Call, FromEngine, ToEngine } from './protocol.js'
 
 const port = parentPort
 if (port === null) throw new BugError('Cannot run the engine outside of a worker')
+dropDescriptorWarnings()
 
 const running = new Map<number, AbortController>()
 let store: GrootStore | null = null

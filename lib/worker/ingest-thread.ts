@@ -4,12 +4,14 @@
 import { parentPort } from 'node:worker_threads'
 import { AbortedError, BugError } from '../errors.js'
 import { syncFilesystem } from '../linux/sync.js'
+import { dropDescriptorWarnings } from './descriptor-warnings.js'
 import { type Job, runJob } from './jobs.js'
 import type { ToPool, ToThread } from './pool.js'
 import { fromWire, toWire, type WireError } from './wire-error.js'
 
 const port = parentPort
 if (port === null) throw new BugError('Cannot run an ingest thread outside of a worker')
+dropDescriptorWarnings()
 
 let stream: ChunkQueue | null = null
 let announcing: Answer | null = null

@@ -5,6 +5,7 @@ import { parentPort } from 'node:worker_threads'
 import { AbortedError, BugError } from '../errors.js'
 import { hashBlocksTogether } from '../linux/sha256-lanes.js'
 import type { Work } from '../linux/slices.js'
+import { dropDescriptorWarnings } from './descriptor-warnings.js'
 import type { ToCrew, ToScanThread } from './scan-crew.js'
 import { FileScanner } from './scan-files.js'
 import { packRecords } from './scan-records.js'
@@ -12,6 +13,7 @@ import { toWire } from './wire-error.js'
 
 const port = parentPort
 if (port === null) throw new BugError('Cannot run a scanning thread outside of a worker')
+dropDescriptorWarnings()
 
 // What is read before it is there is hashed as well.
 hashBlocksTogether()

@@ -1,4 +1,6 @@
-import { existsSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type GrootEvent, openStore } from '../../../lib/index.js'
 import { layer } from '../../../lib/testkit/layer.js'
@@ -23,6 +25,26 @@ describe('the library on its engine thread', () => {
     expect((await store.stats('b1')).disk_usage.total_bytes_used).toBeGreaterThan(200_000)
     expect((await store.check()).problems).toEqual([])
     expect(await store.delete('b1')).toEqual({ id: 'b1', existed: true })
+  })
+
+  it('works in a thread of the caller without a word on its streams', async () => {
+    const path = `${place.directory}/in-thread.mjs`
+    writeFileSync(
+      path,
+      `import { isMainThread, Worker } from 'node:worker_threads'
+       import { openStore } from ${JSON.stringify(fileURLToPath(new URL('../../../dist/bundle/lib/index.js', import.meta.url)))}
+       if (isMainThread) new Worker(new URL(import.meta.url))
+       else {
+         const store = await openStore({ path: ${JSON.stringify(place.store)} })
+         await store.create(${JSON.stringify(place.request({ id: 'a' }))})
+         await store.unmount('a')
+         await store.mount('a')
+         await store.delete('a')
+         await store.close()
+       }`,
+    )
+    const { status, stdout, stderr } = spawnSync(process.execPath, [path], { encoding: 'utf8' })
+    expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '', stderr: '' })
   })
 
   it('cleans, pins and shows locks', async () => {

@@ -9,8 +9,10 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { deleteStore, initStore, openStore } from '../../../lib/index.js'
+import { layer } from '../../../lib/testkit/layer.js'
 import { DRIVERS } from '../../support/mounts.js'
 import { AS_ROOT, Place } from './testing.js'
 
@@ -203,6 +205,31 @@ describe('deleting a store', () => {
     expect(existsSync(`${place.store}/bundles/b1/rootfs`)).toBe(true)
     await deleteStore({ path: place.store, force: true })
     expect(existsSync(place.store)).toBe(false)
+  })
+
+  it('by force leaves nothing, also of a create that runs meanwhile', async () => {
+    const big = layer()
+    for (let i = 0; i < 1500; i++) big.file(`f${i}`, Buffer.alloc(20_000, `${i} `))
+    const image = place.image([big])
+    for (const delayMs of [0, 50, 150, 300]) {
+      await using store = await openStore({ path: place.store })
+      let begin = () => {}
+      const begun = new Promise<void>((resolve) => {
+        begin = resolve
+      })
+      const onEvent = () => begin()
+      const create = store.create(place.request({ image, onEvent })).then(
+        () => null,
+        (error: unknown) => error,
+      )
+      await begun
+      await setTimeout(delayMs)
+      await deleteStore({ path: place.store, force: true })
+      expect([null, 'store-missing', 'aborted']).toContain(
+        ((await create) as { code?: string } | null)?.code ?? null,
+      )
+      expect(existsSync(place.store)).toBe(false)
+    }
   })
 
   it('leaves what others put into its directory', async () => {
