@@ -96,8 +96,13 @@ export class CodeCache {
       for (const { script, file, source } of this.#compiled) {
         const data = script.createCachedData()
         const temporary = `${this.#pathOf(file)}.${process.pid}`
-        writeFileSync(temporary, Buffer.concat([digestOf(source, data), data]), { mode: 0o600 })
-        renameSync(temporary, this.#pathOf(file))
+        try {
+          writeFileSync(temporary, Buffer.concat([digestOf(source, data), data]), { mode: 0o600 })
+          renameSync(temporary, this.#pathOf(file))
+        } catch (error) {
+          rmSync(temporary, { force: true })
+          throw error
+        }
       }
     } catch {
       // The next run compiles again.

@@ -3,8 +3,10 @@
  *
  * No shell, no environment of the caller's, and no configuration of the machine that would change what is made.
  */
+import { dirname } from 'node:path'
 import { byteString, printable } from '../bytes.js'
 import { AbortedError, SystemError, UnsupportedError } from '../errors.js'
+import { statFilesystem } from './statfs.js'
 
 export type FilesystemType = 'ext4' | 'xfs' | 'btrfs'
 
@@ -20,6 +22,8 @@ const ENVIRONMENT = {
   LC_ALL: 'C',
 }
 const MAX_SHOWN_CHARS = 1000
+/** With less than this a disk counts as full: what did not fit may have been given back. */
+const FULL_BYTES = 1024 * 1024
 
 /**
  * Makes a filesystem in an existing file, as large as the file is.
@@ -44,13 +48,18 @@ export async function makeFilesystem(
       signal === undefined ? running : { ...running, signal },
       (error, _, stderr) => {
         if (error === null) settle()
-        else reject(failureOf(error, type, stderr))
+        else reject(failureOf(error, type, file, stderr))
       },
     )
   })
 }
 
-function failureOf(error: Error & { code?: unknown }, type: FilesystemType, stderr: string): Error {
+function failureOf(
+  error: Error & { code?: unknown },
+  type: FilesystemType,
+  file: string,
+  stderr: string,
+): Error {
   const program = `mkfs.${type}`
   if (error.name === 'AbortError') return new AbortedError(undefined, { cause: error })
   if (error.code === 'ENOENT') {
@@ -61,9 +70,21 @@ function failureOf(error: Error & { code?: unknown }, type: FilesystemType, stde
       { facts: { feature: program, found: 'missing', needed }, cause: error },
     )
   }
+  if (isFull(dirname(file))) {
+    const full = 'ENOSPC: no space left on device'
+    return new SystemError('disk-full', `Cannot make an ${type} filesystem: ${full}, ${program} "${file}"`, {
+      facts: { syscall: program, path: file, errno: 'ENOSPC' },
+      cause: error,
+    })
+  }
   const said = printable(byteString(stderr.trim())).slice(0, MAX_SHOWN_CHARS)
   return new SystemError('system-call', `Cannot make an ${type} filesystem: ${program} failed: ${said}`, {
     facts: { syscall: program, path: null, errno: null },
     cause: error,
   })
+}
+
+/** The programs tell of a full disk in words of their own, or of an input/output error. */
+function isFull(directory: string): boolean {
+  return statFilesystem(directory).availableBytes < FULL_BYTES
 }

@@ -20,6 +20,7 @@ import {
 import { dirname } from 'node:path'
 import { isErrno, UnsupportedError } from '../errors.js'
 import { hasNoFlock, isFileAt, isFlocked, tryFlock, unlockFlock } from '../linux/flock.js'
+import { giveBack, takeSpare } from './spares.js'
 
 export interface LockHolder {
   readonly pid: number
@@ -37,6 +38,7 @@ const WANTED_SECONDS = 1
 export class Guard {
   readonly path: string
   #fd: number | null = null
+  #isSpare = false
 
   constructor(path: string) {
     this.path = path
@@ -54,7 +56,7 @@ export class Guard {
    */
   tryTake(lock: string, holder: LockHolder): boolean {
     for (let i = 0; i < MAX_TRIES; i++) {
-      const fd = openGuard(this.path)
+      const { fd, isSpare } = openGuard(this.path)
       let isKept = false
       try {
         if (!flockOrRefuse(fd, this.path)) {
@@ -66,6 +68,7 @@ export class Guard {
         if (!isFileAt(fd, this.path)) continue
         describe(fd, lock, holder)
         this.#fd = fd
+        this.#isSpare = isSpare
         isKept = true
         return true
       } finally {
@@ -91,7 +94,10 @@ export class Guard {
     if (fd === null) return
     this.#fd = null
     try {
-      if (isFileAt(fd, this.path)) unlinkSync(this.path)
+      if (isFileAt(fd, this.path)) {
+        if (this.#isSpare) giveBack(this.path)
+        else unlinkSync(this.path)
+      }
     } catch {
       // A file that stays is a leftover that the next taker adopts: letting go is what counts.
     }
@@ -136,14 +142,23 @@ export function holderOf({ pid, command, since }: Readonly<Record<string, unknow
  * Opened by Node and not by our own calls: it closes what a worker thread had open when the thread is ended, and with
  * that the thread's locks are free. Node adds O_CLOEXEC.
  */
-function openGuard(path: string): number {
+function openGuard(path: string): { readonly fd: number; readonly isSpare: boolean } {
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
-  try {
-    return openSync(path, flags, 0o600)
-  } catch (error) {
-    if (!isErrno(error, 'ENOENT')) throw error
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-    return openSync(path, flags, 0o600)
+  let isSpare = false
+  for (let tries = 0; ; tries++) {
+    try {
+      return { fd: openSync(path, flags, 0o600), isSpare }
+    } catch (error) {
+      if (tries === MAX_TRIES) throw error
+      if (isErrno(error, 'ENOSPC', 'EDQUOT')) {
+        isSpare = takeSpare(path)
+        if (!isSpare) throw error
+      } else if (isErrno(error, 'ENOENT')) {
+        mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+      } else {
+        throw error
+      }
+    }
   }
 }
 

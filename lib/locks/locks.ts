@@ -11,6 +11,7 @@ import { BugError, BusyError, isErrno, throwIfAborted, toGrootError, Unsupported
 import { type Taken, tryLock } from './engine.js'
 import { Guard, isGuardLocked, type LockHolder, readGuard } from './guard.js'
 import { guardFileName, isGuardFileName, type LockKind, lockName, lockNameOfFile } from './names.js'
+import { keepSpares } from './spares.js'
 
 export type { LockHolder } from './guard.js'
 
@@ -115,6 +116,11 @@ export class LockManager implements LockTaker {
       found.push({ name: said?.lock ?? lockNameOfFile(file), holder: said?.holder ?? null })
     }
     return found.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
+  }
+
+  /** Sees to it that locks can also be taken on a disk that is full. */
+  keepSpares(): void {
+    keepSpares(this.directory)
   }
 
   /** Removes the guard files of dead owners; harmless ones that the next taker would adopt. @returns how many */

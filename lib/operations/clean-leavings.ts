@@ -65,6 +65,7 @@ export async function removeLeavings(job: CleanJob, leavings: readonly Leaving[]
   if (job.dryRun) return
   try {
     await job.store.locks.removeLeftovers()
+    job.store.locks.keepSpares()
   } catch (error) {
     job.failed('store', job.store.layout.locks, error)
   }

@@ -79,11 +79,21 @@ async function deleteContents(path: string, options: DeleteStoreOptions): Promis
   } finally {
     await lock.release()
   }
-  const leftLocks = `${path}/.tmp-locks`
-  renameSync(layout.locks, leftLocks)
-  removeTree(leftLocks)
+  removeLocks(layout)
   if (options.force === true) await removeLate(layout)
   removeRoot(path)
+}
+
+/** At once for all who look; on a full disk, which may have no room for another name, one after the other. */
+function removeLocks({ root, locks }: StoreLayout): void {
+  const left = `${root}/.tmp-locks`
+  try {
+    renameSync(locks, left)
+  } catch (error) {
+    if (!isErrno(error, 'ENOSPC', 'EDQUOT')) throw error
+    return removeTree(locks)
+  }
+  removeTree(left)
 }
 
 /** What runs in a store that is deleted by force may make a directory anew before it sees that nothing works any more. */

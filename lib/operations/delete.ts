@@ -1,7 +1,7 @@
 /**
  * delete: a bundle and all that was made for it goes away.
  */
-import { existsSync, renameSync } from 'node:fs'
+import { existsSync, renameSync, unlinkSync } from 'node:fs'
 import { isErrno, StoreError } from '../errors.js'
 import { namesIn } from '../linux/names.js'
 import { removeAbandonedTree } from '../linux/remove-tree.js'
@@ -93,7 +93,9 @@ function trashRecord({ layout }: OpenedStore, id: BundleId): string | null {
     renameSync(layout.record(id), trashed)
   } catch (error) {
     if (isErrno(error, 'ENOENT')) return null
-    throw error
+    // A full btrfs has no room for a new name. Without the record what is left is found by its directory.
+    if (!isErrno(error, 'ENOSPC', 'EDQUOT')) throw error
+    unlinkSync(layout.record(id))
   }
   return trashed
 }

@@ -51,11 +51,15 @@ export async function makeStore(
   if (backing === null) refuseUnmounted(layout.root)
   if (readDescriptor(layout.descriptor) !== null) return null
   checkEmpty(layout)
-  const onDisk = backing === null ? NOT_MADE : await prepareBacking(layout.root, backing)
   try {
-    return await fillStore(layout, options, mapping, candidates, onDisk.notes)
+    const { made, notes } = backing === null ? NOT_MADE : await prepareBacking(layout.root, backing)
+    try {
+      return await fillStore(layout, options, mapping, candidates, notes)
+    } catch (error) {
+      if (made !== null) unmountBacking(layout.root, made)
+      throw error
+    }
   } catch (error) {
-    if (onDisk.made !== null) unmountBacking(layout.root, onDisk.made)
     if (isNew) removeEmpty(layout)
     throw error
   }
@@ -186,4 +190,5 @@ function makeRoot(path: string): boolean {
 async function probeLocks(layout: StoreLayout): Promise<void> {
   const locks = new LockManager(layout.locks, { command: 'init-store' })
   await using _lock = await locks.gc({ timeoutMs: 10_000 })
+  locks.keepSpares()
 }

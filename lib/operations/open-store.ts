@@ -2,8 +2,9 @@
  * openStore on the calling thread: the operations behind the library's interface.
  */
 import { existsSync } from 'node:fs'
+import { isAbsolute } from 'node:path'
 import { programFile } from '../driver/program.js'
-import { isGrootError, StoreError, toGrootError } from '../errors.js'
+import { type GrootError, isGrootError, StoreError, SystemError, toGrootError } from '../errors.js'
 import { withoutSyncs, withSyncs } from '../linux/sync-mode.js'
 import type {
   CallOptions,
@@ -163,8 +164,9 @@ class LocalStore implements GrootStore {
       return await asGroot(doing, work)
     } catch (error) {
       const { root, descriptor } = this.#store.layout
-      if (existsSync(descriptor) || !isGrootError(error) || error.kind === 'aborted') throw error
-      throw storeMissing(root, error)
+      if (!isGrootError(error) || error.kind === 'aborted') throw error
+      if (!existsSync(descriptor)) throw storeMissing(root, error)
+      throw error.code === 'disk-full' ? fullDisk(root, error) : error
     }
   }
 
@@ -181,6 +183,16 @@ async function asGroot<T>(doing: string, work: () => Promise<T>): Promise<T> {
   } catch (error) {
     throw toGrootError(error, doing)
   }
+}
+
+/** Of what is open the kernel gives no path, and of what is in a directory that is only its name. */
+function fullDisk(root: string, error: GrootError): GrootError {
+  const { path = null } = error.facts
+  if (typeof path === 'string' && isAbsolute(path)) return error
+  return new SystemError('disk-full', `${error.message}, in store "${root}"`, {
+    facts: { ...error.facts, path: root },
+    cause: error,
+  })
 }
 
 function storeMissing(path: string, cause?: unknown): StoreError {

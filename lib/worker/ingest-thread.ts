@@ -42,6 +42,12 @@ interface Answer {
   reject(error: Error): void
 }
 
+const DOING = {
+  ingest: 'Cannot unpack a layer',
+  'verify-layer': 'Cannot verify a layer',
+  'verify-objects': 'Cannot verify the objects',
+} as const satisfies Record<Job['kind'], string>
+
 async function run(job: Job, aborted: Int32Array, queue: ChunkQueue): Promise<void> {
   try {
     const result = await runJob(job, {
@@ -63,7 +69,7 @@ async function run(job: Job, aborted: Int32Array, queue: ChunkQueue): Promise<vo
     })
     send({ kind: 'done', result })
   } catch (error) {
-    send({ kind: 'failed', error: toWire(error) })
+    send({ kind: 'failed', error: toWire(error, DOING[job.kind]) })
   }
 }
 

@@ -13,8 +13,9 @@ export interface WireError {
   readonly cause: string | null
 }
 
-export function toWire(thrown: unknown): WireError {
-  const error = errors.toGrootError(thrown)
+/** @param doing what could not be done, for errors that have no words of groot's */
+export function toWire(thrown: unknown, doing?: string): WireError {
+  const error = errors.toGrootError(thrown, doing)
   return {
     kind: error.kind,
     code: error.code,

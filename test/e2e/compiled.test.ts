@@ -1,7 +1,7 @@
 /**
  * What the built command keeps of the code that V8 compiled, and whom it trusts with it.
  */
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import {
   chmodSync,
   chownSync,
@@ -108,6 +108,19 @@ describe('what V8 compiled', () => {
     chmodSync(home, 0o555)
     expect(dump({ HOME: home }, others())).toEqual(WELL)
     expect(dump({}, others())).toEqual(WELL)
+  })
+
+  it('leaves nothing half written on a full disk', { skip: !isRoot }, () => {
+    mkdirSync(beside)
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k,mode=700', 'tmpfs', beside])
+    try {
+      expect(dump()).toEqual(WELL)
+      const names = readdirSync(kept(beside))
+      expect(names.filter((name) => /\.\d+$/.test(name))).toEqual([])
+      expect(dump()).toEqual(WELL)
+    } finally {
+      execFileSync('umount', [beside])
+    }
   })
 
   it('is compiled again when it is damaged, cut short or of another file', () => {

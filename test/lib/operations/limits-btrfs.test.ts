@@ -103,4 +103,23 @@ describe.skipIf(why !== null)(`limits in a store on btrfs${why === null ? '' : `
       expect(bytes).toBeLessThanOrEqual(4 * MiB)
     })
   })
+
+  it('are left alone by a clean that only looks, which a read-only disk allows', async () => {
+    const place = new Place()
+    const at = execFileSync('findmnt', ['-n', '-o', 'TARGET', '-T', place.directory], {
+      encoding: 'utf8',
+    }).trim()
+    const remount = (mode: string) => execFileSync('mount', ['-o', `remount,${mode}`, at])
+    const store = await openStore({ path: place.store, driver: 'btrfs', thread: 'caller' })
+    try {
+      for (const id of ['b1', 'b2']) await store.create(place.request({ id, diskLimitSizeBytes: 8 * MiB }))
+      await store.delete('b2')
+      remount('ro')
+      expect(await store.clean({ dryRun: true })).toMatchObject({ skipped: [] })
+    } finally {
+      remount('rw')
+      await store.close()
+      place.remove()
+    }
+  })
 })
