@@ -29,7 +29,7 @@ const NEEDS_NODE = /\/import-file-[\w-]{8}\.cjs$/
 /** Stands for the slash in names of what is kept. */
 const SLASH = '%'
 
-interface Compiled {
+interface Loaded {
   readonly script: Script
   readonly file: string
   readonly source: Buffer
@@ -46,8 +46,9 @@ export class CodeCache {
   /** What is kept for this verb by this Node. */
   readonly #directory: string
   readonly #isTrusted: boolean
-  /** What this run compiled for itself. */
-  readonly #compiled: Compiled[] = []
+  readonly #loaded: Loaded[] = []
+  /** Whether all of it was kept. */
+  #isKept = true
 
   /**
    * @param bundle the directory of the command's files
@@ -83,17 +84,17 @@ export class CodeCache {
   }
 
   /**
-   * Keeps what this run compiled.
+   * Keeps what this run compiled, when it loaded more than earlier ones: then it called more in the files that were kept, too.
    *
    * @param isVerb whether that word is one: others than verbs would fill the disk
    */
   keep(isVerb: (word: string) => boolean): void {
-    if (this.#root === null || this.#compiled.length === 0 || !isVerb(this.#verb)) return
+    if (this.#root === null || this.#isKept || !isVerb(this.#verb)) return
     try {
       mkdirSync(this.#directory, { recursive: true, mode: 0o700 })
       if (!isOwn(this.#root)) return
       this.#removeForeign()
-      for (const { script, file, source } of this.#compiled) {
+      for (const { script, file, source } of this.#loaded) {
         const data = script.createCachedData()
         const temporary = `${this.#pathOf(file)}.${process.pid}`
         try {
@@ -134,8 +135,8 @@ export class CodeCache {
         ...(cachedData === undefined ? {} : { cachedData }),
       },
     )
-    if (cachedData === undefined || script.cachedDataRejected === true)
-      this.#compiled.push({ script, file: filename, source })
+    if (cachedData === undefined || script.cachedDataRejected === true) this.#isKept = false
+    this.#loaded.push({ script, file: filename, source })
     return script
   }
 

@@ -88,6 +88,20 @@ describe('what V8 compiled', () => {
     expect(paths.map((path) => statSync(path).mtimeMs)).toEqual(paths.map(() => 0))
   })
 
+  it('is kept again, of all files, by a run that loads more', () => {
+    expect(dump()).toEqual(WELL)
+    const hot = () => readdirSync(kept(place())).filter((name) => name.startsWith('chunks%hot-'))
+    const before = readFileSync(`${kept(place())}/${hot()[0]}`)
+    const scratch = `${home}/tree`
+    mkdirSync(scratch)
+    const make = (): Run => groot(['composefs', 'mk', scratch, `${home}/image`])
+    expect(make()).toEqual(WELL)
+    const after = readFileSync(`${kept(place())}/${hot()[0]}`)
+    expect(after.equals(before)).toBe(false)
+    expect(make()).toEqual(WELL)
+    expect(readFileSync(`${kept(place())}/${hot()[0]}`).equals(after)).toBe(true)
+  })
+
   it('is for root beside the program, whatever the home is', { skip: !isRoot }, () => {
     expect(dump({ HOME: home, XDG_CACHE_HOME: join(home, 'cache') })).toEqual(WELL)
     expect([existsSync(kept(beside)), existsSync(join(home, 'cache'))]).toEqual([true, false])
