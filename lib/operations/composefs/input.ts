@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream'
 import { byteString, printable } from '../../bytes.js'
 import { isErrno, NotFoundError, toGrootError, UsageError } from '../../errors.js'
 import type { ComposefsInput } from './api.js'
+import { eachUnlessAborted } from './unless-aborted.js'
 
 const PIECE_BYTES = 1024 * 1024
 
@@ -46,7 +47,7 @@ export async function* bytesOf(
   input: ComposefsInput,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  if (typeof input !== 'string') return yield* input
+  if (typeof input !== 'string') return yield* eachUnlessAborted(input, signal)
   yield* bytesOfOpened(input, openInput(input, signal))
 }
 

@@ -11,6 +11,7 @@ import { runInSlices } from '../../linux/slices.js'
 import type { MadeImage, MakeComposefs, MakeFromDirectory, MakeFromDump } from './api.js'
 import type { DigestStore } from './digest-store.js'
 import type { Output } from './output.js'
+import { unlessAborted } from './unless-aborted.js'
 
 export async function makeImage(request: MakeComposefs): Promise<MadeImage> {
   const { image, minVersion, maxVersion, hash = 'sha256', signal } = request
@@ -27,7 +28,8 @@ export async function makeImage(request: MakeComposefs): Promise<MadeImage> {
     const { openOutput } = await import('./output.js')
     await writeTo(await openOutput(target, signal), hashed(planned.lentChunks(), hasher, signal))
   } else if (typeof image === 'object') {
-    for (const piece of hashed(planned.chunks(), hasher, signal)) await image.write(piece)
+    for (const piece of hashed(planned.chunks(), hasher, signal))
+      await unlessAborted(image.write(piece), signal)
   } else {
     for (const _ of hashed(planned.lentChunks(), hasher, signal));
   }

@@ -180,6 +180,20 @@ describe('a store that is closed', () => {
 })
 
 describe('an abort', () => {
+  it('ends a wait for a sink or an input that never answers', async () => {
+    const never = new Promise<never>(() => {})
+    const silent = { [Symbol.asyncIterator]: () => ({ next: () => never }) }
+    const calls = [
+      (signal: AbortSignal) =>
+        composefs.make({ directory: place.directory, image: { write: () => never }, signal }),
+      (signal: AbortSignal) => composefs.make({ dump: silent, signal }),
+      (signal: AbortSignal) => composefs.info({ images: [silent], signal }),
+      (signal: AbortSignal) => composefs.measure({ files: [silent], signal }),
+    ]
+    for (const call of calls)
+      expect(await rejectionOf(call(AbortSignal.timeout(100)))).toMatchObject({ code: 'aborted' })
+  })
+
   it.each(THREADS)('before the call is an answer on thread %s', async (thread) => {
     await using store = await openStore({ path: place.store, driver: 'vfs', thread })
     const options = { signal: AbortSignal.abort() }
