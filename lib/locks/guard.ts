@@ -37,11 +37,14 @@ const WANTED_SECONDS = 1
 
 export class Guard {
   readonly path: string
+  readonly #spares: string | null
   #fd: number | null = null
   #isSpare = false
 
-  constructor(path: string) {
+  /** @param spares where spare files are, for a disk on which none can be made; null when there are none */
+  constructor(path: string, spares: string | null = null) {
     this.path = path
+    this.#spares = spares
   }
 
   get isHeld(): boolean {
@@ -56,7 +59,7 @@ export class Guard {
    */
   tryTake(lock: string, holder: LockHolder): boolean {
     for (let i = 0; i < MAX_TRIES; i++) {
-      const { fd, isSpare } = openGuard(this.path)
+      const { fd, isSpare } = openGuard(this.path, this.#spares)
       let isKept = false
       try {
         if (!flockOrRefuse(fd, this.path)) {
@@ -95,7 +98,7 @@ export class Guard {
     this.#fd = null
     try {
       if (isFileAt(fd, this.path)) {
-        if (this.#isSpare) giveBack(this.path)
+        if (this.#isSpare && this.#spares !== null) giveBack(this.#spares, this.path)
         else unlinkSync(this.path)
       }
     } catch {
@@ -142,7 +145,7 @@ export function holderOf({ pid, command, since }: Readonly<Record<string, unknow
  * Opened by Node and not by our own calls: it closes what a worker thread had open when the thread is ended, and with
  * that the thread's locks are free. Node adds O_CLOEXEC.
  */
-function openGuard(path: string): { readonly fd: number; readonly isSpare: boolean } {
+function openGuard(path: string, spares: string | null): { readonly fd: number; readonly isSpare: boolean } {
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
   let isSpare = false
   for (let tries = 0; ; tries++) {
@@ -151,7 +154,7 @@ function openGuard(path: string): { readonly fd: number; readonly isSpare: boole
     } catch (error) {
       if (tries === MAX_TRIES) throw error
       if (isErrno(error, 'ENOSPC', 'EDQUOT')) {
-        isSpare = takeSpare(path)
+        isSpare = spares !== null && takeSpare(spares, path)
         if (!isSpare) throw error
       } else if (isErrno(error, 'ENOENT')) {
         mkdirSync(dirname(path), { recursive: true, mode: 0o700 })

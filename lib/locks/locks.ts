@@ -62,10 +62,15 @@ export class LockManager implements LockTaker {
   /** Absolute path of the directory of guard files; made when the first lock is taken. */
   readonly directory: string
   readonly #command: string
+  readonly #spares: string | null
 
-  /** @param options.command what this process does, for those who wait: `groot create`. Never arguments: they may be secret */
-  constructor(directory: string, options: { readonly command: string }) {
+  /**
+   * @param options.command what this process does, for those who wait: `groot create`. Never arguments: they may be secret
+   * @param options.spares directory of the spare guard files; without it there are none
+   */
+  constructor(directory: string, options: { readonly command: string; readonly spares?: string }) {
     this.directory = directory
+    this.#spares = options.spares ?? null
     this.#command = options.command.slice(0, 100)
   }
 
@@ -120,7 +125,7 @@ export class LockManager implements LockTaker {
 
   /** Sees to it that locks can also be taken on a disk that is full. */
   keepSpares(): void {
-    keepSpares(this.directory)
+    if (this.#spares !== null) keepSpares(this.#spares)
   }
 
   /** Removes the guard files of dead owners; harmless ones that the next taker would adopt. @returns how many */
@@ -179,7 +184,7 @@ export class LockManager implements LockTaker {
 
   async #tryOnce(kind: LockKind, id: string): Promise<Lock | null> {
     const name = lockName(kind, id)
-    const guard = new Guard(`${this.directory}/${guardFileName(kind, id)}`)
+    const guard = new Guard(`${this.directory}/${guardFileName(kind, id)}`, this.#spares)
     const lost = new AbortController()
     try {
       const taken = await tryLock(guard, name, this.holder(), (cause) => lost.abort(lockLost(name, cause)))

@@ -2,8 +2,7 @@
  * Spare guard files. What frees a full disk has to be locked first, and a new file needs what such a disk may not have: an
  * inode, or room for one. A spare is renamed to the guard that is wanted, and back when that is let go.
  */
-import { closeSync, existsSync, openSync, unlinkSync, writeSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { closeSync, existsSync, mkdirSync, openSync, unlinkSync, writeSync } from 'node:fs'
 import { isErrno } from '../errors.js'
 import { pathString } from '../linux/c-string.js'
 import { AT_FDCWD, RENAME_NOREPLACE } from '../linux/constants.js'
@@ -16,9 +15,10 @@ const CONTENTS = `${' '.repeat(300)}\n`
 
 /** Makes the spares that are missing; on a full disk there is none to be made. */
 export function keepSpares(directory: string): void {
-  for (const path of sparesOf(directory)) {
+  for (const path of sparesIn(directory)) {
     if (existsSync(path)) continue
     try {
+      mkdirSync(directory, { recursive: true, mode: 0o700 })
       const fd = openSync(path, 'wx', 0o600)
       try {
         writeSync(fd, CONTENTS)
@@ -32,17 +32,17 @@ export function keepSpares(directory: string): void {
 }
 
 /** Puts a spare where a guard file is to be. @returns false when there is none; EEXIST counts as done */
-export function takeSpare(path: string): boolean {
-  return sparesOf(dirname(path)).some((spare) => move(spare, path))
+export function takeSpare(directory: string, path: string): boolean {
+  return sparesIn(directory).some((spare) => move(spare, path))
 }
 
 /** Makes a guard file that is held a spare; without a place for it, it is removed. */
-export function giveBack(path: string): void {
-  if (!sparesOf(dirname(path)).some((spare) => move(path, spare))) unlinkSync(path)
+export function giveBack(directory: string, path: string): void {
+  if (!sparesIn(directory).some((spare) => move(path, spare))) unlinkSync(path)
 }
 
-function sparesOf(directory: string): string[] {
-  return Array.from({ length: SPARES }, (_, i) => `${directory}/.spare-${i}`)
+function sparesIn(directory: string): string[] {
+  return Array.from({ length: SPARES }, (_, i) => `${directory}/${i}`)
 }
 
 /** Never over another file, which somebody may have locked. */

@@ -188,7 +188,7 @@ function makeRoot(path: string): boolean {
 
 /** Takes and gives one lock: where flock does not work, nothing would be safe. */
 async function probeLocks(layout: StoreLayout): Promise<void> {
-  const locks = new LockManager(layout.locks, { command: 'init-store' })
+  const locks = new LockManager(layout.locks, { command: 'init-store', spares: layout.spares })
   await using _lock = await locks.gc({ timeoutMs: 10_000 })
   locks.keepSpares()
 }

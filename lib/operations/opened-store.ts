@@ -87,7 +87,7 @@ export async function openExisting(
     },
     demandDriver: () => void opened.demand(),
     objects,
-    locks: new LockManager(layout.locks, { command }),
+    locks: new LockManager(layout.locks, { command, spares: layout.spares }),
     async close() {
       await workers.close()
       await opened.driver?.close?.()

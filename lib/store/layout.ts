@@ -18,6 +18,7 @@ export interface StoreLayout {
   readonly drivers: string
   readonly leases: string
   readonly locks: string
+  readonly spares: string
   readonly staging: string
   readonly trash: string
   readonly pins: string
@@ -49,6 +50,7 @@ export function storeLayout(root: string): StoreLayout {
     drivers: `${root}/drivers`,
     leases: `${root}/leases`,
     locks: `${root}/locks`,
+    spares: `${root}/spares`,
     staging: `${root}/staging`,
     trash: `${root}/trash`,
     pins: `${root}/pins`,
@@ -79,6 +81,7 @@ export function storeDirectories(
     layout.drivers,
     layout.leases,
     layout.locks,
+    layout.spares,
     layout.staging,
     layout.trash,
     layout.pins,

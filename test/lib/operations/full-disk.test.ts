@@ -76,8 +76,8 @@ async function filledStore(): Promise<GrootStore> {
   return store
 }
 
-const spares = () => readdirSync(`${path}/locks`).sort()
-const SPARES = ['.spare-0', '.spare-1', '.spare-2', '.spare-3']
+const spares = () => readdirSync(`${path}/spares`).sort()
+const SPARES = ['0', '1', '2', '3']
 
 describe.skipIf(why !== null)(titled('on a full disk', why), () => {
   it('delete works, and leaves what the next one needs', async () => {
@@ -128,7 +128,7 @@ describe.skipIf(why !== null)(titled('on a full disk', why), () => {
   it('spares that were lost are made again by clean', async () => {
     await using store = await filledStore()
     rmSync(`${disk}/filler`, { recursive: true })
-    for (const name of SPARES) rmSync(`${path}/locks/${name}`)
+    for (const name of SPARES) rmSync(`${path}/spares/${name}`)
     await store.clean()
     expect(spares()).toEqual(SPARES)
   })

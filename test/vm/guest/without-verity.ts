@@ -2,7 +2,7 @@
  * The overlay driver where the kernel cannot check contents: `require` is refused and says why, `try` does without.
  */
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { deleteStore, initStore } from '../../../lib/index.js'
 import type { Checks } from './check.js'
 import { loopFiles, mountAt, mountTable } from './mounts.js'
@@ -14,11 +14,7 @@ export const CHECKS: Checks = {
     const path = `${other}/required`
     const making = initStore({ path, driver: 'overlay', driverOptions: { verity: 'require' } })
     await refused(making, { code: 'driver-unusable', driver: 'overlay', feature: 'fs-verity' })
-    assert.deepEqual(
-      readdirSync(path).filter((name) => name.startsWith('.')),
-      [],
-    )
-    await deleteStore({ path })
+    assert.equal(existsSync(path), false)
   },
 
   'says that the kernel does not check what is read': async ({ other }) => {
