@@ -61,7 +61,8 @@ const DRIVERS = {
     if (!id.endsWith('/dist/lib/driver/host.js')) return null
     const asked = 'import(`#drivers/$' + '{name}`)'
     if (!code.includes(asked)) throw new Error(`${id} does not say ${asked}`)
-    const named = ['overlay', 'btrfs', 'vfs'].map((name) => `${name}: () => import('#drivers/${name}')`)
+    const built = ENTRIES.flatMap((entry) => /^drivers\/(\w+)/.exec(entry)?.[1] ?? [])
+    const named = built.map((name) => `${name}: () => import('#drivers/${name}')`)
     return code.replace(asked, `{ ${named.join(', ')} }[name]()`)
   },
 }

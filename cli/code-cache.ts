@@ -94,19 +94,21 @@ export class CodeCache {
       mkdirSync(this.#directory, { recursive: true, mode: 0o700 })
       if (!isOwn(this.#root)) return
       this.#removeForeign()
-      for (const { script, file, source } of this.#loaded) {
-        const data = script.createCachedData()
-        const temporary = `${this.#pathOf(file)}.${process.pid}`
-        try {
-          writeFileSync(temporary, Buffer.concat([digestOf(source, data), data]), { mode: 0o600 })
-          renameSync(temporary, this.#pathOf(file))
-        } catch (error) {
-          rmSync(temporary, { force: true })
-          throw error
-        }
-      }
+      for (const loaded of this.#loaded) this.#keepOne(loaded)
     } catch {
       // The next run compiles again.
+    }
+  }
+
+  #keepOne({ script, file, source }: Loaded): void {
+    const data = script.createCachedData()
+    const temporary = `${this.#pathOf(file)}.${process.pid}`
+    try {
+      writeFileSync(temporary, Buffer.concat([digestOf(source, data), data]), { mode: 0o600 })
+      renameSync(temporary, this.#pathOf(file))
+    } catch (error) {
+      rmSync(temporary, { force: true })
+      throw error
     }
   }
 

@@ -52,8 +52,7 @@ export async function runProcess(keepCode: (isVerb: (word: string) => boolean) =
       columns: process.stdout.columns ?? process.stderr.columns ?? 80,
       ...(process.stderr.isTTY === true && process.env.TERM !== 'dumb' ? { screen: process.stderr } : {}),
     },
-    // Not performance.now(): loading that takes 1 ms.
-    now: () => Number(process.hrtime.bigint()) / 1e6,
+    now: () => performance.now(),
   })
   await written(process.stderr, '').catch(() => {})
   if (process.exitCode === 0) keepCode((word) => isVerb(word) || isGroup(word))

@@ -3,8 +3,6 @@
  *
  * No console output, no process exit, no global state.
  */
-
-import { toGrootError } from './errors.js'
 import { withSyncs } from './linux/sync-mode.js'
 import type {
   DeleteStoreOptions,
@@ -19,7 +17,7 @@ import type {
   OpenStoreOptions,
   StoreInfo,
 } from './operations/api.js'
-import { atBorder } from './operations/border.js'
+import { asGroot, atBorder } from './operations/border.js'
 import { BorderStore } from './operations/border-store.js'
 import type { ComposefsTools } from './operations/composefs/api.js'
 import {
@@ -71,8 +69,8 @@ export async function openStore(options: OpenStoreOptions): Promise<GrootStore> 
  */
 export async function initStore(options: InitStoreOptions): Promise<StoreInfo> {
   const taken = takeFields(INIT_STORE, options)
-  return asGroot(`Cannot make store "${taken.path}"`, async () =>
-    (await import('./operations/init-store.js')).initStore(taken),
+  return asGroot(`Cannot make store "${taken.path}"`, () =>
+    withSyncs(async () => (await import('./operations/init-store.js')).initStore(taken)),
   )
 }
 
@@ -83,8 +81,8 @@ export async function initStore(options: InitStoreOptions): Promise<StoreInfo> {
  */
 export async function mountStore(options: MountStoreOptions): Promise<MountStoreResult> {
   const taken = takeFields(MOUNT_STORE, options)
-  return asGroot(`Cannot mount store "${taken.path}"`, async () =>
-    (await import('./operations/mount-store.js')).mountStore(taken),
+  return asGroot(`Cannot mount store "${taken.path}"`, () =>
+    withSyncs(async () => (await import('./operations/mount-store.js')).mountStore(taken)),
   )
 }
 
@@ -95,8 +93,8 @@ export async function mountStore(options: MountStoreOptions): Promise<MountStore
  */
 export async function deleteStore(options: DeleteStoreOptions): Promise<void> {
   const taken = takeFields(DELETE_STORE, options)
-  return asGroot(`Cannot delete store "${taken.path}"`, async () =>
-    (await import('./operations/delete-store.js')).deleteStore(taken),
+  return asGroot(`Cannot delete store "${taken.path}"`, () =>
+    withSyncs(async () => (await import('./operations/delete-store.js')).deleteStore(taken)),
   )
 }
 
@@ -124,15 +122,6 @@ export async function logout(request: LogoutRequest): Promise<LogoutResult> {
   return atBorder(LOGOUT, request, (taken) =>
     withSyncs(async () => (await import('./operations/login.js')).logout(taken)),
   )
-}
-
-/** With syncs; what is thrown is one of groot's errors. */
-async function asGroot<T>(doing: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await withSyncs(work)
-  } catch (error) {
-    throw toGrootError(error, doing)
-  }
 }
 
 /** Carries out a tool over the border, loaded when it is asked for. */

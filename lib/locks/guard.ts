@@ -8,6 +8,7 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fstatSync,
   ftruncateSync,
   futimesSync,
@@ -155,7 +156,8 @@ function openGuard(path: string, spares: string | null): { readonly fd: number; 
       if (tries === MAX_TRIES) throw error
       if (isErrno(error, 'ENOSPC', 'EDQUOT')) {
         isSpare = spares !== null && takeSpare(spares, path)
-        if (!isSpare) throw error
+        // Another may have made it meanwhile.
+        if (!isSpare && !existsSync(path)) throw error
       } else if (isErrno(error, 'ENOENT')) {
         mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
       } else {

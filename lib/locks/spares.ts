@@ -31,7 +31,7 @@ export function keepSpares(directory: string): void {
   }
 }
 
-/** Puts a spare where a guard file is to be. @returns false when there is none; EEXIST counts as done */
+/** Puts a spare where a guard file is to be. @returns false when there is none, or another file there by now */
 export function takeSpare(directory: string, path: string): boolean {
   return sparesIn(directory).some((spare) => move(spare, path))
 }

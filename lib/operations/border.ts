@@ -2,7 +2,7 @@
  * The border of the library: what each call is given is looked at here, for callers whose language has no types, and an abort
  * is told by the reason that the caller gave for it.
  */
-import { AbortedError, isGrootError, throwIfAborted } from '../errors.js'
+import { AbortedError, isGrootError, throwIfAborted, toGrootError } from '../errors.js'
 import { type Fields, takeFields } from './request-fields.js'
 
 /**
@@ -24,6 +24,15 @@ export async function atBorder<T extends object, R>(
     return await work(taken)
   } catch (error) {
     throw ofSignal(error, signal)
+  }
+}
+
+/** Carries out what an operation does: whatever it throws reaches the caller as one of groot's errors. */
+export async function asGroot<T>(doing: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw toGrootError(error, doing)
   }
 }
 

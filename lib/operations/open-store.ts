@@ -4,7 +4,7 @@
 import { existsSync } from 'node:fs'
 import { isAbsolute } from 'node:path'
 import { programFile } from '../driver/program.js'
-import { type GrootError, isGrootError, StoreError, SystemError, toGrootError } from '../errors.js'
+import { type GrootError, isGrootError, StoreError, SystemError } from '../errors.js'
 import { withoutSyncs, withSyncs } from '../linux/sync-mode.js'
 import type {
   CallOptions,
@@ -18,6 +18,7 @@ import type {
   PullRequest,
   RemoveImagesRequest,
 } from './api.js'
+import { asGroot } from './border.js'
 import { createBundle } from './create.js'
 import { deleteBundle } from './delete.js'
 import { listBundles } from './list.js'
@@ -158,7 +159,7 @@ class LocalStore implements GrootStore {
     await this.close()
   }
 
-  /** Whatever an operation throws reaches the caller as one of groot's errors. */
+  /** What is thrown tells of the store where it is gone, or its disk full. */
   async #asGroot<T>(doing: string, work: () => Promise<T>): Promise<T> {
     try {
       return await asGroot(doing, work)
@@ -173,15 +174,6 @@ class LocalStore implements GrootStore {
   /** The same for what writes with syncs in any store. */
   #asDurable<T>(doing: string, work: () => Promise<T>): Promise<T> {
     return this.#asGroot(doing, () => withSyncs(work))
-  }
-}
-
-/** Whatever an operation throws reaches the caller as one of groot's errors. */
-async function asGroot<T>(doing: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    throw toGrootError(error, doing)
   }
 }
 

@@ -43,6 +43,8 @@ interface Kind {
    */
   readonly take: (value: unknown, option: string) => unknown
   readonly isNeeded?: true
+  /** Whether a word that is refused is told. Others may be secrets that stand in the wrong place. */
+  readonly isTold?: true
 }
 
 const REFUSED = Symbol('refused')
@@ -60,12 +62,12 @@ export function takeFields<T extends object>(fields: Fields<T>, request: T, with
   const taken: Record<string, unknown> = {}
   if (!isObject(request)) throw wrong(within === '' ? 'request' : within, 'an object', request)
   for (const name of Object.keys(fields) as (keyof T & string)[]) {
-    const { wanted, take, isNeeded } = fields[name]
+    const { wanted, take, isNeeded, isTold } = fields[name]
     const option = within === '' ? name : `${within}.${name}`
     const value = read(request, name, option)
     if (value === undefined && isNeeded !== true) continue
     const copy = take(value, option)
-    if (copy === REFUSED) throw wrong(option, wanted, value)
+    if (copy === REFUSED) throw wrong(option, wanted, value, isTold)
     taken[name] = copy
   }
   return taken as T
@@ -80,9 +82,9 @@ function read<T extends object>(request: T, name: keyof T, option: string): unkn
   }
 }
 
-function wrong(option: string, wanted: string, value: unknown): UsageError {
+function wrong(option: string, wanted: string, value: unknown, isTold = false): UsageError {
   const found = value === null ? 'null' : Array.isArray(value) ? 'list' : typeof value
-  const is = typeof value === 'string' ? JSON.stringify(value) : `of type ${found}`
+  const is = isTold && typeof value === 'string' ? JSON.stringify(value) : `of type ${found}`
   const message = `Cannot use what is given as ${option}: ${wanted} is needed, and it is ${is}`
   return new UsageError('option-invalid', message, { facts: { option, found, wanted } })
 }
@@ -145,7 +147,7 @@ const VARIABLES: Kind = {
 
 function oneOf<V extends string | number>(values: readonly V[]): Kind {
   const wanted = `one of ${values.join(', ')}`
-  return kind(wanted, (value) => values.includes(value as V))
+  return { ...kind(wanted, (value) => values.includes(value as V)), isTold: true }
 }
 
 function listOf({ take }: Kind, wanted: string): Kind {

@@ -69,6 +69,17 @@ describe('a field of a wrong type', () => {
     }
   })
 
+  it('is told without what may be a secret, and with a word that no option knows', async () => {
+    const secret = await rejectionOf(login({ host: 'h', credentials: wrong('user:secret') }))
+    expect(secret.message).toBe(
+      'Cannot use what is given as credentials: an object is needed, and it is of type string',
+    )
+    const word = await rejectionOf(openStore({ path: '/s', thread: wrong('Caller') }))
+    expect(word.message).toBe(
+      'Cannot use what is given as thread: one of engine, caller is needed, and it is "Caller"',
+    )
+  })
+
   it('is told with what it is and what is needed', async () => {
     expect(await rejectionOf(openStore({ path: wrong(5) }))).toMatchObject({
       message: 'Cannot use what is given as path: a string is needed, and it is of type number',
