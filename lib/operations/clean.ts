@@ -4,11 +4,11 @@
  * Everything is found without a lock, and taken out under the gc lock a little at a time, after another look. It may be
  * killed at any point: what it was doing is a leaving, or was not begun.
  */
+import { randomBytes } from 'node:crypto'
 import { basename } from 'node:path'
 import type { VerityDigest } from '../digest.js'
 import { isGrootError, UsageError } from '../errors.js'
 import { namesIn } from '../linux/names.js'
-import { removeTree } from '../linux/remove-tree.js'
 import { runInSlices, type Work } from '../linux/slices.js'
 import { readBase } from '../store/bases.js'
 import type { BundleId } from '../store/bundle-id.js'
@@ -20,6 +20,7 @@ import { isNamed, listPins, namesOfImage, readPin } from '../store/pins.js'
 import { statOf } from '../store/record-watch.js'
 import { type BundleRoot, RootReader, type Roots } from '../store/roots.js'
 import { sweepObjects } from '../store/sweep.js'
+import { condemn, removeTrashed } from '../store/trash.js'
 import type { CleanReport, CleanRequest } from './api.js'
 import { Eviction } from './clean-evict.js'
 import { CleanJob } from './clean-job.js'
@@ -54,7 +55,7 @@ export async function cleanStore(store: OpenedStore, request: CleanRequest): Pro
   const plan = await runInSlices(planEvictions(job, survey, uses, threshold), job.signal)
   if (job.dryRun) tellPlan(job, survey, plan)
   else {
-    removeDamagedRefs(job, survey)
+    await removeDamagedRefs(job, survey)
     await new Eviction(job, survey, reader, judge).run(plan)
     await sweep(job, survey.table, reader)
   }
@@ -143,12 +144,16 @@ function tellPlan(job: CleanJob, { cache, table }: Survey, plan: readonly Candid
 }
 
 /** Names that lead nowhere are of no use to anybody. */
-function removeDamagedRefs(job: CleanJob, { cache }: Survey): void {
+export async function removeDamagedRefs(job: CleanJob, { cache }: Survey): Promise<void> {
   const { layout } = job.store
   for (const { name, bytes } of cache.damagedRefs) {
     try {
       if (!leadsNowhere(layout, name)) continue
-      removeTree(`${layout.refs}/${name}`)
+      const trashed = `ref-${randomBytes(8).toString('hex')}`
+      const condemned = condemn(layout, `${layout.refs}/${name}`, trashed, bytes)
+      // Another clean was faster, and tells of it.
+      if (condemned.kind === 'missing') continue
+      if (condemned.kind === 'trashed') await removeTrashed(condemned.path, job.signal)
       job.removed({ what: 'image', name, bytes })
     } catch (error) {
       job.failed('image', name, error)

@@ -6,9 +6,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type DiffId, type Digest, sha256 } from '../../../lib/digest.js'
 import { type GrootEvent, type GrootStore, openStore } from '../../../lib/index.js'
 import { DEFAULT_LIMITS } from '../../../lib/layer/limits.js'
-import { cleanStore } from '../../../lib/operations/clean.js'
+import { cleanStore, removeDamagedRefs } from '../../../lib/operations/clean.js'
 import { CleanJob } from '../../../lib/operations/clean-job.js'
 import { findLeavings, removeLeavings } from '../../../lib/operations/clean-leavings.js'
+import { surveyStore } from '../../../lib/operations/clean-survey.js'
 import { ingestMissingLayers } from '../../../lib/operations/layers.js'
 import { type OpenedStore, openExisting } from '../../../lib/operations/opened-store.js'
 import type { ImageSource, ResolvedImage } from '../../../lib/sources/source.js'
@@ -234,6 +235,18 @@ describe('many at once', () => {
     const reports = jobs.map((job) => job.report({} as never))
     expect(reports.map(({ removed }) => removed.length)).toEqual([4, 0])
     expect(reports.map(({ skipped }) => skipped)).toEqual([[], []])
+  })
+
+  it('cleans that found the same name leading nowhere count it once', async () => {
+    writeFileSync(`${opened.layout.refs}/${'0'.repeat(64)}.json`, '{')
+    const jobs = [new CleanJob(opened, {}), new CleanJob(opened, {})]
+    const surveys = await Promise.all(jobs.map(surveyStore))
+    expect(surveys.map(({ cache }) => cache.damagedRefs.length)).toEqual([1, 1])
+    for (const [i, job] of jobs.entries()) await removeDamagedRefs(job, surveys[i]!)
+    const reports = jobs.map((job) => job.report({} as never))
+    expect(reports.map(({ removed }) => removed.length)).toEqual([1, 0])
+    expect(reports.map(({ skipped }) => skipped)).toEqual([[], []])
+    expect(readdirSync(opened.layout.refs)).toEqual([])
   })
 
   it('cleans share the work, and count each thing once', async () => {
