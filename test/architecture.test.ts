@@ -11,6 +11,7 @@ const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 /** Rank of each room; a room imports rooms of its own rank or lower. */
 const RANKS: Record<string, number> = {
   errors: 0,
+  'linked-signal': 0,
   events: 0,
   digest: 0,
   bytes: 0,

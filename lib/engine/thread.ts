@@ -4,6 +4,7 @@
 import { parentPort } from 'node:worker_threads'
 import { BugError } from '../errors.js'
 import type { GrootEvent } from '../events.js'
+import { withAnyListeners } from '../linked-signal.js'
 import type { GrootStore } from '../operations/api.js'
 import { openStoreHere } from '../operations/open-store.js'
 import { dropDescriptorWarnings } from '../worker/descriptor-warnings.js'
@@ -49,6 +50,7 @@ async function close(): Promise<void> {
 
 async function carryOut({ id, call, wantsEvents }: ToEngine & { kind: 'call' }): Promise<void> {
   const controller = new AbortController()
+  withAnyListeners(controller.signal)
   running.set(id, controller)
   try {
     const shared = {

@@ -136,12 +136,7 @@ export class BorderStore implements GrootStore {
       })
     }
     if (!this.#isCallers) return await atBorder(fields, request, work)
-    const call = atBorder(fields, request, (taken) =>
-      work({
-        ...taken,
-        signal: AbortSignal.any([this.#end.signal, ...(taken.signal ? [taken.signal] : [])]),
-      }),
-    )
+    const call = atBorder(fields, request, work, this.#end.signal)
     this.#running.add(call)
     try {
       return await call

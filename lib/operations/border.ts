@@ -3,12 +3,14 @@
  * is told by the reason that the caller gave for it.
  */
 import { AbortedError, isGrootError, throwIfAborted, toGrootError } from '../errors.js'
+import { LinkedSignal } from '../linked-signal.js'
 import { type Fields, takeFields } from './request-fields.js'
 
 /**
  * Carries out a call.
  *
- * @param work is given what was read of the request
+ * @param work is given what was read of the request, with a signal of its own
+ * @param end aborts the call as the signal of the request does
  * @throws {UsageError} `option-invalid` when a field of the request is of a wrong type
  * @throws {AbortedError} when the signal of the request has fired; its cause is the reason of the signal
  */
@@ -16,12 +18,15 @@ export async function atBorder<T extends object, R>(
   fields: Fields<T>,
   request: T,
   work: (request: T) => Promise<R>,
+  end?: AbortSignal,
 ): Promise<R> {
   const taken = takeFields(fields, request)
   const { signal } = taken as { readonly signal?: AbortSignal }
+  const others = [signal, end].filter((each) => each !== undefined)
+  using linked = others.length === 0 ? null : new LinkedSignal(others)
   try {
     throwIfAborted(signal)
-    return await work(taken)
+    return await work(linked === null ? taken : { ...taken, signal: linked.signal })
   } catch (error) {
     throw ofSignal(error, signal)
   }

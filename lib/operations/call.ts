@@ -1,9 +1,9 @@
 /**
  * What all calls have in common: a signal, events and the wait for locks.
  */
-import { setMaxListeners } from 'node:events'
 import { UsageError } from '../errors.js'
 import type { EventSink } from '../events.js'
+import { withAnyListeners } from '../linked-signal.js'
 import type { LockRequest } from '../locks/locks.js'
 import type { CallOptions } from './api.js'
 
@@ -35,17 +35,9 @@ export function eventSink(options: CallOptions): EventSink {
   return options.onEvent ?? (() => {})
 }
 
-/** A signal of the call's own, on which all parts of the work may listen at once. */
+/** The signal of a call, on which all parts of the work may listen at once: the border has made it the call's own. */
 export function signalOf(options: CallOptions): AbortSignal {
-  return withAnyListeners(
-    options.signal === undefined ? new AbortController().signal : AbortSignal.any([options.signal]),
-  )
-}
-
-/** Lifts Node's warning about many listeners, which is meant for forgotten ones: a layer each is many. */
-export function withAnyListeners(signal: AbortSignal): AbortSignal {
-  setMaxListeners(0, signal)
-  return signal
+  return options.signal ?? withAnyListeners(new AbortController().signal)
 }
 
 /** Tells why something could not be removed; delete and clean know such leavings. */

@@ -7,6 +7,7 @@ import type { Mount, Rootfs, VerityMode } from '../driver/contract.js'
 import { invalidDriver } from '../driver/invalid.js'
 import { ExistsError, IntegrityError, throwIfAborted, UnsupportedError, UsageError } from '../errors.js'
 import { neededDirectories, withheldLabels } from '../image/runtime-spec.js'
+import { LinkedSignal } from '../linked-signal.js'
 import type { ResolvedImage } from '../sources/source.js'
 import { type BundleId, parseBundleId } from '../store/bundle-id.js'
 import type { BundleRecord } from '../store/bundles.js'
@@ -69,7 +70,8 @@ export async function createBundle(store: OpenedStore, request: CreateRequest): 
   await using lock = await store.locks.bundle(plan.id, plan.locking)
   // Again, now that nobody else can make it.
   refuseExisting(store, plan.id)
-  const signal = AbortSignal.any([plan.signal, lock.lost])
+  using linked = new LinkedSignal([plan.signal, lock.lost])
+  const { signal } = linked
   return await commitBundle(store, image, base, { ...plan, signal, recordedLimit })
 }
 

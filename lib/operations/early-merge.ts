@@ -13,6 +13,7 @@ import type { DiffId } from '../digest.js'
 import { DroppedXattrs } from '../layer/dropped-xattrs.js'
 import type { LayerLimits } from '../layer/limits.js'
 import { replayInSteps } from '../layer/replay.js'
+import { LinkedSignal } from '../linked-signal.js'
 import { runInSlices, type Work } from '../linux/slices.js'
 import type { LayerChange } from '../tree/change.js'
 import { Merger } from '../tree/merge.js'
@@ -46,7 +47,7 @@ interface LayerWork {
 export class EarlyMerge implements Disposable {
   readonly #order: readonly DiffId[]
   readonly #limits: LayerLimits
-  readonly #signal: AbortSignal
+  readonly #linked: LinkedSignal
   readonly #ended = new AbortController()
   readonly #records = new Map<DiffId, Growing>()
   readonly #announced = new Set<DiffId>()
@@ -59,7 +60,7 @@ export class EarlyMerge implements Disposable {
   constructor(order: readonly DiffId[], limits: LayerLimits, signal: AbortSignal) {
     this.#order = order
     this.#limits = limits
-    this.#signal = AbortSignal.any([signal, this.#ended.signal])
+    this.#linked = new LinkedSignal([signal, this.#ended.signal])
     this.#merging = this.#merge().catch(() => null)
   }
 
@@ -108,6 +109,7 @@ export class EarlyMerge implements Disposable {
 
   [Symbol.dispose](): void {
     this.#ended.abort()
+    this.#linked[Symbol.dispose]()
     this.#wake()
     for (const { fd } of this.#records.values()) closeSync(fd)
     this.#records.clear()
@@ -134,7 +136,7 @@ export class EarlyMerge implements Disposable {
     const merger = new Merger(this.#limits)
     const dropped = new DroppedXattrs()
     const apply = (changes: readonly LayerChange[], number: number) =>
-      runInSlices(merger.applyInSteps(changes, number), this.#signal)
+      runInSlices(merger.applyInSteps(changes, number), this.#linked.signal)
     for (const [number, diffId] of this.#order.entries()) {
       await this.#until(() => this.#records.has(diffId) || this.#changes.has(diffId))
       const read = this.#changes.get(diffId)
@@ -162,7 +164,7 @@ export class EarlyMerge implements Disposable {
     try {
       for (let read = 0; ; read++) {
         await this.#until(() => growing.isWhole || growing.blocks > read)
-        if (growing.isWhole) return await runInSlices(replay, this.#signal)
+        if (growing.isWhole) return await runInSlices(replay, this.#linked.signal)
         replay.next()
         await setImmediate()
       }
@@ -176,7 +178,7 @@ export class EarlyMerge implements Disposable {
       await new Promise<void>((resolve) => {
         this.#wake = resolve
       })
-      this.#signal.throwIfAborted()
+      this.#linked.signal.throwIfAborted()
     }
   }
 }

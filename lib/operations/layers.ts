@@ -10,6 +10,7 @@ import { DroppedXattrs } from '../layer/dropped-xattrs.js'
 import type { IngestResult } from '../layer/ingest.js'
 import type { LayerLimits } from '../layer/limits.js'
 import { replayLayer } from '../layer/replay.js'
+import { LinkedSignal } from '../linked-signal.js'
 import { syncDirectory } from '../linux/sync.js'
 import { isSyncing } from '../linux/sync-mode.js'
 import type { LockRequest } from '../locks/locks.js'
@@ -20,7 +21,6 @@ import { announcedPath, announceRecord, stagedRecord } from '../store/publishing
 import { Merger } from '../tree/merge.js'
 import type { Tree } from '../tree/model.js'
 import type { JobRunner } from '../worker/pool.js'
-import { withAnyListeners } from './call.js'
 import type { EarlyMerge } from './early-merge.js'
 import type { OpenedStore } from './opened-store.js'
 
@@ -51,7 +51,8 @@ export async function ingestMissingLayers(
   context: IngestContext,
 ): Promise<boolean> {
   const failed = new AbortController()
-  const signal = withAnyListeners(AbortSignal.any([context.signal, failed.signal]))
+  using linked = new LinkedSignal([context.signal, failed.signal])
+  const { signal } = linked
   const each = new Map(image.layers.map((layer) => [layer.diffId, layer]))
   const isShared = isWorthSharing(store, [...each.values()])
   const announcing = new SharedHold(() => store.locks.gc({ ...context.locking, signal }))
@@ -129,8 +130,8 @@ async function ingestIfMissing(
     await using lock = await store.locks.layer(diffId, context.locking)
     // Again, now that nobody else is reading it: who held the lock may have brought it.
     if (!existsSync(record)) {
-      const signal = withAnyListeners(AbortSignal.any([context.signal, lock.lost]))
-      await ingest(store, layer, record, { ...context, signal })
+      using linked = new LinkedSignal([context.signal, lock.lost])
+      await ingest(store, layer, record, { ...context, signal: linked.signal })
       return true
     }
   }
@@ -146,9 +147,12 @@ export async function fetchLayerAgain(
   context: IngestContext,
 ): Promise<void> {
   await using lock = await store.locks.layer(layer.diffId, context.locking)
-  const signal = withAnyListeners(AbortSignal.any([context.signal, lock.lost]))
+  using linked = new LinkedSignal([context.signal, lock.lost])
   const record = store.layout.layer(layer.diffId)
-  const result = await readLayer(store, layer, record, false, { ...context, signal })
+  const result = await readLayer(store, layer, record, false, {
+    ...context,
+    signal: linked.signal,
+  })
   if (result === null) throw new BugError('Cannot bring in a layer: contents of its own were taken away')
   if (store.isOrdered) syncDirectory(store.layout.layers)
   context.events({ kind: 'layer-done', diffId: layer.diffId, ...result })

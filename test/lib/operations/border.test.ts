@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
   composefs,
@@ -216,6 +217,21 @@ describe('an abort', () => {
       store.delete('a', options),
     ]
     for (const call of calls) expect(await rejectionOf(call)).toMatchObject({ code: 'aborted' })
+  })
+
+  it.each(THREADS)('signal that outlives calls remembers none of them on thread %s', async (thread) => {
+    await using store = await openStore({ path: place.store, driver: 'vfs', thread })
+    const { signal } = new AbortController()
+    const image = place.image([layer().file('f', 'f')])
+    for (let i = 0; i < 3; i++) {
+      await store.create(place.request({ id: 'a', image, signal }))
+      await store.delete('a', { signal })
+    }
+    // Those that Node keeps in one of its own are symbols.
+    const kept = Object.getOwnPropertySymbols(signal)
+      .map((key) => (signal as unknown as Record<symbol, { readonly size?: number } | undefined>)[key])
+      .filter((value) => (value?.size ?? 0) > 0)
+    expect([kept, getEventListeners(signal, 'abort')]).toEqual([[], []])
   })
 
   it.each(['engine', 'caller'] as const)(
