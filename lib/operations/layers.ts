@@ -72,7 +72,7 @@ export async function ingestMissingLayers(
     }
   })
   const results = await Promise.allSettled(ingests)
-  // What comes next needs the memory, and an orchestrator between two images too.
+  // What comes next needs the memory.
   store.workers.trim()
   if (results.some((result) => result.status === 'rejected')) throw failed.signal.reason
   const wasMissing = results.map((result) => result.status === 'fulfilled' && result.value)

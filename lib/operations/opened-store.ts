@@ -20,6 +20,7 @@ import { Workers } from '../worker/workers.js'
 import { refuseUnmounted } from './backing.js'
 
 const MANY_PROCESSORS = 4 // so many are worth a thread for a single layer
+const KEEP_THREADS_MS = 10_000 // an orchestrator's next image may follow
 
 export interface OpenedStore {
   readonly layout: StoreLayout
@@ -78,7 +79,7 @@ export async function openExisting(
     return await openDriver(module, room, module.parseOptions(descriptor.driverOptions))
   })
   let isOrdered: boolean | undefined
-  const workers = new Workers(layout.root)
+  const workers = new Workers(layout.root, isCallers ? 0 : KEEP_THREADS_MS)
   return {
     layout,
     descriptor,

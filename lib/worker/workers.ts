@@ -17,12 +17,18 @@ export interface Crew {
 
 export class Workers {
   readonly #store: string
+  readonly #keepMs: number
+  #trimming: NodeJS.Timeout | null = null
   #crew: Promise<Crew> | null = null
   #pool: WorkerPool | null = null
 
-  /** @param store its directory */
-  constructor(store: string) {
+  /**
+   * @param store its directory
+   * @param keepMs how long threads are kept that have nothing to do: one that has read a layer reads the next one faster
+   */
+  constructor(store: string, keepMs: number) {
     this.#store = store
+    this.#keepMs = keepMs
   }
 
   crew(): Promise<Crew> {
@@ -39,12 +45,16 @@ export class Workers {
     )
   }
 
-  /** Ends the threads that have nothing to do. */
+  /** Ends the threads that have nothing to do, when they have been kept long enough. */
   trim(): void {
-    this.#pool?.trim()
+    if (this.#keepMs === 0) return this.#pool?.trim()
+    if (this.#trimming !== null) clearTimeout(this.#trimming)
+    this.#trimming = setTimeout(() => this.#pool?.trim(), this.#keepMs)
+    this.#trimming.unref()
   }
 
   async close(): Promise<void> {
+    if (this.#trimming !== null) clearTimeout(this.#trimming)
     await (await this.#crew)?.pool.close()
   }
 
