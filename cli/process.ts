@@ -20,6 +20,7 @@ import { createLog } from './log.js'
 import { isGroup, isVerb } from './option-lookup.js'
 import { logChoicesOf } from './parse.js'
 import { run } from './run.js'
+import { keepYoungGenerationSmall } from './young-generation.js'
 
 /**
  * Runs the command line of this process and sets its exit status. The process ends when its output is written.
@@ -53,6 +54,7 @@ export async function runProcess(keepCode: (isVerb: (word: string) => boolean) =
       ...(process.stderr.isTTY === true && process.env.TERM !== 'dumb' ? { screen: process.stderr } : {}),
     },
     now: () => performance.now(),
+    onEvent: keepYoungGenerationSmall,
   })
   await written(process.stderr, '').catch(() => {})
   if (process.exitCode === 0) keepCode((word) => isVerb(word) || isGroup(word))

@@ -4,7 +4,7 @@
  * Everything of the process comes in as a value, so a test runs it without one. What it may not do: end the process, read
  * the environment, keep anything for the next run.
  */
-import { isErrno, SystemError } from '../lib/index.js'
+import { type GrootEvent, isErrno, SystemError } from '../lib/index.js'
 import type { Ask } from './ask.js'
 import { type BarStream, createBars } from './bars.js'
 import { failureOf } from './failure.js'
@@ -37,6 +37,8 @@ export interface Process extends Surroundings {
     readonly screen?: BarStream
   }
   readonly now: () => number
+  /** Is told of all that the library tells. */
+  readonly onEvent?: (event: GrootEvent) => void
 }
 
 /** Runs the command. Never throws: whatever goes wrong is told and becomes the exit status. */
@@ -114,6 +116,10 @@ function contextOf(process: Process, line: CommandLine & { kind: 'run' }, log: L
     library,
     signal,
     log,
+    onEvent: (event) => {
+      process.onEvent?.(event)
+      log.event(event)
+    },
     stdin,
     stdout: {
       isTerminal: process.isAnswerTerminal,

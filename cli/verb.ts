@@ -14,7 +14,7 @@ import type {
   openStore,
   RegistrySettings,
 } from '../lib/index.js'
-import { BUNDLE_ID, type GrootStore, isGrootError, UsageError } from '../lib/index.js'
+import { BUNDLE_ID, type GrootEvent, type GrootStore, isGrootError, UsageError } from '../lib/index.js'
 import type { Ask } from './ask.js'
 import type { Log } from './log.js'
 import type { OptionValues } from './options.js'
@@ -41,6 +41,8 @@ export interface VerbContext {
   readonly library: Library
   readonly signal: AbortSignal
   readonly log: Log
+  /** Takes the events of the library. */
+  readonly onEvent: (event: GrootEvent) => void
   /** Standard input; it is opened by the call, and ends with an error when the signal fires. */
   readonly stdin: () => AsyncIterable<Uint8Array>
   /** Standard output, for answers that are not text. */
@@ -65,9 +67,9 @@ export function answer(text: string | Iterable<string>, exitStatus = 0): Answer 
 }
 
 /** The options of every call of the library. */
-export function callOptions({ options, signal, log }: VerbContext) {
+export function callOptions({ options, signal, onEvent }: VerbContext) {
   const lockTimeoutMs = options['lock-timeout']
-  return { signal, onEvent: log.event, ...(lockTimeoutMs === undefined ? {} : { lockTimeoutMs }) }
+  return { signal, onEvent, ...(lockTimeoutMs === undefined ? {} : { lockTimeoutMs }) }
 }
 
 /** Opens the store, making it when it is not there, and closes it after the work. */
