@@ -1,7 +1,7 @@
 /**
  * Digests as the OCI image-spec writes them (descriptor.md, "Digests"), and the short form for messages.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 
 /** `sha256:` and 64 lower-case hex digits, or `sha512:` and 128. */
 export type Digest = string & { readonly __brand: 'Digest' }
@@ -38,7 +38,7 @@ export function sha256(bytes: Uint8Array): Digest {
 }
 
 export function digestOf(algorithm: DigestAlgorithm, bytes: Uint8Array): Digest {
-  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}` as Digest
+  return `${algorithm}:${hash(algorithm, bytes, 'hex')}` as Digest
 }
 
 /** `sha256:0123456789ab` for messages to people. */

@@ -4,7 +4,7 @@
  * A mapping is a value, checked once and then trusted. Nothing here reads files or knows what ids belong to: trees are
  * mapped by lib/tree/map-owners.ts.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { UsageError } from '../errors.js'
 
 /** Ids `containerId` to `containerId + size - 1` of the container are those from `hostId` on of the host. */
@@ -89,7 +89,7 @@ export function rangesText(ranges: readonly IdRange[]): string {
 /** A name of what a mapping does to a tree: 32 hex digits, the same for equal mappings in every store. */
 export function mappingFingerprint({ uid, gid, unmapped }: IdMapping): string {
   const text = `uid ${rangesText(uid)} gid ${rangesText(gid)} ${unmapped}`
-  return createHash('sha256').update(text).digest('hex').slice(0, 32)
+  return hash('sha256', text, 'hex').slice(0, 32)
 }
 
 /** The id of the host that an id of the container is; null for one that is in no range. */

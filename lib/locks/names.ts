@@ -4,7 +4,7 @@
  * Ids come from users and digests from images, so a file name is built from a few harmless characters only. Two ids
  * that differ, also only in case, give two files.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 
 export type LockKind = 'gc' | 'bundle' | 'base' | 'layer' | 'task'
 
@@ -37,7 +37,7 @@ function escapeId(id: string): string {
   const escaped = bytes.replace(/[^a-z0-9.:-]/g, hex).replaceAll(':', '-')
   if (escaped.length <= MAX_ESCAPED) return escaped
   // No escaped id has two underscores in a row, so this is nobody else's name.
-  return `__${createHash('sha256').update(id).digest('hex')}`
+  return `__${hash('sha256', id, 'hex')}`
 }
 
 function hex(char: string): string {

@@ -3,7 +3,7 @@
  *
  * A reference that carries a digest always means the same image, so a cached one needs no source at all.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { algorithmOf, type Digest, digestOf } from '../digest.js'
 import { isErrno, isGrootError, StoreError } from '../errors.js'
@@ -133,9 +133,7 @@ function keepBlob(layout: StoreLayout, digest: Digest, bytes: Uint8Array): void 
 }
 
 function refPath(layout: StoreLayout, reference: string, platform: Platform): string {
-  const key = createHash('sha256')
-    .update(`${reference}\n${formatPlatform(platform)}`)
-    .digest('hex')
+  const key = hash('sha256', `${reference}\n${formatPlatform(platform)}`, 'hex')
   return `${layout.refs}/${key}.json`
 }
 

@@ -4,7 +4,7 @@
  * A pin is of a name, or of a digest: what the name means now, and what it meant when it was pinned. The file name is made
  * from it, so a damaged pin still holds what it names.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type DiffId, type Digest, isDigest } from '../digest.js'
@@ -57,7 +57,7 @@ export function namesFor(image: CachedImage): readonly string[] {
 
 /** File name of the pin of a name. */
 export function pinFile(name: string): string {
-  return `${createHash('sha256').update(name).digest('hex')}.json`
+  return `${hash('sha256', name, 'hex')}.json`
 }
 
 export function writePin(layout: StoreLayout, pin: Pin): void {
