@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { type GrootStore, openStore } from '../lib/index.js'
-import { timesOf } from './library-times.js'
+import { timesOf, timesOfMany } from './library-times.js'
 
 const DROPS = 4
 const DROP_EVERY_MS = 250
@@ -57,7 +57,7 @@ async function memoryNow(): Promise<LibraryMemory> {
   return { process: process.memoryUsage.rss(), kernel: kernel * 1024 }
 }
 
-const WORK = { times: timesOf, 'at-once': atOnce, memory } as const
+const WORK = { times: timesOfMany, 'at-once': atOnce, memory } as const
 
 async function main(): Promise<void> {
   const [work, path, image, count] = process.argv.slice(2)

@@ -14,10 +14,10 @@ import type { LibraryAtOnce, LibraryMemory } from './library.js'
 import type { LibraryTimes } from './library-times.js'
 import { environmentWith, measure } from './measure.js'
 import { type Bench, peerImage } from './peers-rows.js'
-import { runNow, script } from './peers-tools.js'
+import { type Runtime, runNow, script } from './peers-tools.js'
 
 const PROGRAM = join(dirname(fileURLToPath(import.meta.url)), 'library.js')
-const CREATES = 200
+const CREATES = 1000
 const AT_ONCE = 300
 const BUNDLES = 200
 const MiB = 1024 ** 2
@@ -27,12 +27,14 @@ const RANDOM_MS = 2000
 const GROOT = 'groot'
 const PLAIN = 'a plain directory'
 
-/** Times and memory of bundles; times both with and without syncs. */
+/** Times and memory of bundles; times both with and without syncs, by each Node. */
 export async function measureLibrary(bench: Bench, name: string): Promise<void> {
-  for (const tool of ['groot', 'groot --no-sync']) {
-    await inStore(bench, name, tool !== 'groot', async (path, image) => {
-      if (bench.parts.has('library')) await measureTimes(bench, name, tool, path, image)
-      if (bench.parts.has('memory') && tool === 'groot') await measureMemory(bench, name, path, image)
+  for (const title of ['groot', 'groot --no-sync']) {
+    await inStore(bench, name, title !== 'groot', async (path, image) => {
+      const { parts, runtimes } = bench
+      if (parts.has('library'))
+        for (const runtime of runtimes) await measureTimes(bench, name, title, runtime, path, image)
+      if (parts.has('memory') && title === 'groot') await measureMemory(bench, name, path, image)
     })
   }
 }
@@ -40,16 +42,18 @@ export async function measureLibrary(bench: Bench, name: string): Promise<void> 
 async function measureTimes(
   { results, signal }: Bench,
   name: string,
-  tool: string,
+  title: string,
+  { program, suffix }: Runtime,
   path: string,
   image: string,
 ): Promise<void> {
-  const times = await call<LibraryTimes>(signal, 'times', path, image, CREATES)
+  const tool = `${title}${suffix}`
+  const times = await call<LibraryTimes>(signal, program, 'times', path, image, CREATES)
   results.value('warm create by library, p50', name, tool, 'ms', times.createP50)
   results.value('warm create by library, p99', name, tool, 'ms', times.createP99)
   results.value('delete by library, p50', name, tool, 'ms', times.deleteP50)
   results.value('delete by library, p99', name, tool, 'ms', times.deleteP99)
-  const { createsPerSecond } = await call<LibraryAtOnce>(signal, 'at-once', path, image, AT_ONCE)
+  const { createsPerSecond } = await call<LibraryAtOnce>(signal, program, 'at-once', path, image, AT_ONCE)
   results.value(`${AT_ONCE} creates at once by library`, name, tool, '1/s', createsPerSecond)
 }
 
@@ -59,20 +63,21 @@ async function measureMemory(
   path: string,
   image: string,
 ): Promise<void> {
-  const memory = await call<LibraryMemory>(signal, 'memory', path, image, BUNDLES)
+  const memory = await call<LibraryMemory>(signal, process.execPath, 'memory', path, image, BUNDLES)
   results.value(`memory of ${BUNDLES} bundles, each, process`, name, 'groot', 'bytes', memory.process)
   results.value(`memory of ${BUNDLES} bundles, each, kernel`, name, 'groot', 'bytes', memory.kernel)
 }
 
 async function call<T>(
   signal: AbortSignal,
+  program: string,
   work: string,
   path: string,
   image: string,
   count: number,
 ): Promise<T> {
   const args = ['--expose-gc', PROGRAM, work, path, image, String(count)]
-  const { stdout } = await promisify(execFile)(process.execPath, args, { signal, env: environmentWith() })
+  const { stdout } = await promisify(execFile)(program, args, { signal, env: environmentWith() })
   return JSON.parse(stdout) as T
 }
 
