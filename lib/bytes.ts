@@ -24,6 +24,11 @@ export function toBytes(value: ByteString): Buffer {
   return Buffer.from(value, 'latin1')
 }
 
+/** The same bytes in memory of their own: what was cut out of a string may be no more than a view of that. */
+export function ownBytes(value: ByteString): ByteString {
+  return fromBytes(toBytes(value))
+}
+
 /** Text for people: UTF-8 where the bytes are UTF-8, `\xHH` for what is not and for control characters. */
 export function printable(value: ByteString): string {
   const bytes = toBytes(value)

@@ -8,7 +8,7 @@
  * them; and character devices 0:0 are devices like others in the tree, to be made by each driver in a form that its
  * mounts do not take for a whiteout.
  */
-import { type ByteString, printable } from '../bytes.js'
+import { type ByteString, ownBytes, printable } from '../bytes.js'
 import { BugError, ImageError } from '../errors.js'
 import type { CleanPath, LayerChange } from '../tree/change.js'
 import { type Content, type Inode, type Metadata, NO_XATTRS, type Xattrs } from '../tree/model.js'
@@ -32,6 +32,9 @@ const MAX_TARGET_BYTES = 4095
 const MAX_XATTR_NAME_BYTES = 255 // XATTR_NAME_MAX
 const MAX_XATTR_VALUE_BYTES = 65_535 // one less than XATTR_SIZE_MAX: what the length field of EROFS holds
 const MAX_XATTR_LIST_BYTES = 65_536 // XATTR_LIST_MAX: names beyond could be set and never listed
+
+/** What a name may have had more than is left of it: the parts that V8 cuts out of a string keep all of it in memory. */
+const MAX_CUT_BYTES = 64
 
 const SYMLINK_MODE = 0o777 // what Linux gives all symlinks; tars say all kinds of things
 
@@ -150,7 +153,7 @@ function clean(path: ByteString, what: string, culprit: Culprit): ByteString[] {
   if (bytes > MAX_PATH_BYTES) {
     throw refused(culprit, `its ${what} has ${bytes} bytes, the limit is ${MAX_PATH_BYTES}`)
   }
-  return clean
+  return path.length - bytes > MAX_CUT_BYTES ? clean.map(ownBytes) : clean
 }
 
 function readMarker(path: CleanPath, entry: TarEntry): LayerChange | null | 'no marker' {

@@ -40,6 +40,9 @@ type Member =
 // An image has a member per layer and a few more; an archive of old form has six per layer and may hold many images.
 const LIMITS = { ...DEFAULT_LIMITS, maxEntries: 262_144 }
 const MAX_LINKS = 8
+/** Of one name as it stands in the archive, and of a link's target (PATH_MAX); and of all of them, which are kept in memory. */
+const MAX_NAME_BYTES = 4096
+const MAX_NAMES_BYTES = 64 * 1024 * 1024
 const BLOCK_BYTES = 512
 const WINDOW_BYTES = 64 * 1024
 
@@ -227,12 +230,15 @@ class Lister implements TarSink {
   readonly members = new Map<string, Member>()
   readonly #path: string
   #last = ''
+  #nameBytes = 0
 
   constructor(path: string) {
     this.#path = path
   }
 
   entry(entry: TarEntry): void {
+    this.#count(entry.path)
+    this.#count(entry.linkPath)
     const name = cleanName(entry.path)
     const text = printable(entry.path)
     if (name === null) throw archiveInvalid(this.#path, `the name "${text}" leads out of it`, { entry: text })
@@ -252,6 +258,19 @@ class Lister implements TarSink {
   raw(): void {}
   content(): void {}
   entryEnd(): void {}
+
+  #count(name: string): void {
+    this.#nameBytes += name.length
+    const isLong = name.length > MAX_NAME_BYTES
+    if (!isLong && this.#nameBytes <= MAX_NAMES_BYTES) return
+    const limit = isLong ? MAX_NAME_BYTES : MAX_NAMES_BYTES
+    const what = isLong ? 'a name' : 'names'
+    throw new ImageError(
+      'limit-exceeded',
+      `Cannot read archive ${shown(this.#path)}: it has ${what} of more than ${limit} bytes`,
+      { facts: { path: this.#path, limit } },
+    )
+  }
 }
 
 function memberOf({ kind, linkPath }: TarEntry, name: string): Member {

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type ByteString, byteString, fromBytes } from '../../../lib/bytes.js'
@@ -93,6 +95,21 @@ describe('cleanPath', () => {
 
   it('counts only what is left', () => {
     expect(cleanPath(b(`${'x/../'.repeat(5000)}${'./'.repeat(5000)}a`))).toEqual(['a'])
+  })
+
+  it('keeps nothing of a long name in memory but what is left', () => {
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    const used = () => {
+      collect()
+      return process.memoryUsage().heapUsed
+    }
+    const before = used()
+    const kept = Array.from({ length: 100 }, (_, i) =>
+      cleanPath(fromBytes(Buffer.from(`${'x/../'.repeat(200_000)}a name of some length ${i}`))),
+    )
+    expect(used() - before).toBeLessThan(10_000_000)
+    expect(kept[99]).toEqual(['a name of some length 99'])
   })
 
   it('takes the longest names there are', () => {

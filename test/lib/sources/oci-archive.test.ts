@@ -6,6 +6,7 @@ import { sha256 } from '../../../lib/digest.js'
 import { isGrootError } from '../../../lib/errors.js'
 import { ociArchiveSource } from '../../../lib/sources/oci-archive.js'
 import type { LayoutRequest } from '../../../lib/sources/oci-layout.js'
+import { layer } from '../../../lib/testkit/layer.js'
 import {
   AMD64,
   blobBytes,
@@ -125,6 +126,16 @@ describe('an image in an OCI archive', () => {
       code: 'archive-invalid',
       facts: { path: scratch.join('image.tar'), reason: `it has "./${name}" twice`, entry: `./${name}` },
     })
+  })
+
+  it('is refused where a name, or all names, are longer than any archive needs', async () => {
+    const long = await tar(...toMembers(await buildLayout()), file(`x/${'y/'.repeat(2050)}z`, ''))
+    const one = { code: 'limit-exceeded', facts: { path: scratch.join('image.tar'), limit: 4096 } }
+    expect(await failure(resolveArchive(long))).toEqual(one)
+    const many = layer()
+    for (let i = 0; i < 17_000; i++) many.pax([['path', `${'d/'.repeat(2000)}${i}`]]).file('f', '')
+    const all = { code: 'limit-exceeded', facts: { path: scratch.join('image.tar'), limit: 64 * 1024 ** 2 } }
+    expect(await failure(resolveArchive(many.build()))).toEqual(all)
   })
 
   it('is refused where a name leads out of the archive', async () => {
