@@ -167,6 +167,7 @@ export class RootfsRoom implements Disposable {
   }
 
   async usage(place: RootfsPlace): Promise<RootfsUsage> {
+    if (place.limit !== null) this.#spaces.refuseUnmounted(spaceOf(place.at))
     const base = this.#baseOf(place)
     const written = place.readOnly ? 0 : (await diskUsageInSlices(writableOf(place).upper)).bytes
     return {

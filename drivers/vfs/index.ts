@@ -149,7 +149,8 @@ class VfsDriver implements Driver {
     await this.#spaces.remove(id, spaceOf(at))
   }
 
-  async usage({ at }: RootfsPlace): Promise<RootfsUsage> {
+  async usage({ at, limit }: RootfsPlace): Promise<RootfsUsage> {
+    if (limit !== null) this.#spaces.refuseUnmounted(spaceOf(at))
     const { bytes } = await diskUsageInSlices(at)
     return { totalBytes: bytes, exclusiveBytes: bytes }
   }

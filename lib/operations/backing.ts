@@ -12,7 +12,7 @@ import { pathString } from '../linux/c-string.js'
 import { AT_FDCWD, O_NOFOLLOW, O_RDWR } from '../linux/constants.js'
 import { close, openAt } from '../linux/files.js'
 import { tryFlock, unlockFlock } from '../linux/flock.js'
-import { attachLoop } from '../linux/loop.js'
+import { attachWritableLoop } from '../linux/loop.js'
 import { type FilesystemType, makeFilesystem } from '../linux/make-filesystem.js'
 import { MountContext, settleMount, unmount } from '../linux/mount-context.js'
 import { isMountPoint } from '../linux/mount-points.js'
@@ -132,7 +132,7 @@ export function mountBacking(root: string, { filesystem, file, quotas }: Backing
     isLocked = tryFlock(fd, 'exclusive')
     if (!isLocked) throw inUse(root, file)
     if (isMountPoint(root)) return false
-    const device = attachLoop(fd, true)
+    const device = attachWritableLoop(fd)
     try {
       using context = MountContext.open(filesystem)
       context.set('source', pathString(device.path))

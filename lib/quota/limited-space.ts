@@ -22,6 +22,7 @@ import { basename, dirname } from 'node:path'
 import { byteString } from '../bytes.js'
 import { BusyError, isErrno, QuotaError, StoreError, UnsupportedError } from '../errors.js'
 import { createSubvolume } from '../linux/btrfs-subvolume.js'
+import { isMountPoint } from '../linux/mount-points.js'
 import { namesIn } from '../linux/names.js'
 import {
   limitProject,
@@ -158,6 +159,16 @@ export class LimitedSpaces {
    * @throws {QuotaError} `quota-exceeded` when more is written already
    */
   change(bundle: BundleId, directory: string, writableBytes: number): void {
+    // Where it is not mounted, the directory is another one. It is for as long as this takes.
+    const isOpened = existsSync(imageOf(directory)) && mountLoopSpace(directory)
+    try {
+      this.#change(bundle, directory, writableBytes)
+    } finally {
+      if (isOpened) unmountLoopSpace(directory)
+    }
+  }
+
+  #change(bundle: BundleId, directory: string, writableBytes: number): void {
     const state = readState(directory)
     const room = wholeBlocks(writableBytes)
     const written = Math.max(0, this.#used(bundle, directory, state) - state.baselineBytes)
@@ -240,6 +251,16 @@ export class LimitedSpaces {
   /** Bundles that something was taken for. */
   bundles(): BundleId[] {
     return [...new Set([...this.#projects.bundles(), ...(this.#subvolumes?.list() ?? [])])]
+  }
+
+  /** @throws {StoreError} `store-unmounted` when what was written cannot be seen, as after a reboot */
+  refuseUnmounted(directory: string): void {
+    if (!existsSync(imageOf(directory)) || isMountPoint(directory)) return
+    throw new StoreError(
+      'store-unmounted',
+      `Cannot see what is in "${directory}": the filesystem that holds the limit is not mounted; groot mount brings it back`,
+      { facts: { path: directory } },
+    )
   }
 
   /** Whether it is a filesystem or a subvolume of its own, so that nothing can be renamed out of it. */

@@ -13,7 +13,7 @@ import { calls } from '../linux/calls.js'
 import { AT_FDCWD, EXT4_IOC_RESIZE_FS, O_NOFOLLOW, O_RDWR } from '../linux/constants.js'
 import { ERRNO } from '../linux/errno.js'
 import { allocate, close, failed, openAt, openDirectory, truncate, uninterrupted } from '../linux/files.js'
-import { attachLoop, growLoop, loopDeviceOf } from '../linux/loop.js'
+import { attachWritableLoop, growLoop, loopDeviceOf } from '../linux/loop.js'
 import { makeFilesystem } from '../linux/make-filesystem.js'
 import { MountContext, settleMount, unmountStacked } from '../linux/mount-context.js'
 import { isMountPoint } from '../linux/mount-points.js'
@@ -80,7 +80,7 @@ export function mountLoopSpace(directory: string): boolean {
   if (isMountPoint(directory)) return false
   const file = openAt(AT_FDCWD, pathString(imageOf(directory)), O_RDWR | O_NOFOLLOW)
   try {
-    const device = attachLoop(file, true)
+    const device = attachWritableLoop(file)
     try {
       using context = MountContext.open('ext4')
       context.set('source', pathString(device.path))

@@ -1,11 +1,13 @@
 /**
  * Disk limits: what is refused, and with a filesystem in a file what is held, on whatever filesystem the tests run.
  */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import {
   closeSync,
   existsSync,
   openSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statfsSync,
@@ -281,6 +283,35 @@ describe.skipIf(!AS_ROOT || mkfs === null)('a limit held by a file (needs root a
       expect(await store.mount('b1')).toEqual({ id: 'b1', changed: false })
       expect(treeLines(rootfs)).toEqual(lines)
       expect(fill(`${rootfs}/filled`).bytes).toBe(MiB - 4096)
+    })
+
+    it('is changed as well where it is not mounted, and nothing is written below its place', async () => {
+      const { rootfs } = await store.create(place.request({ ...LOOP, diskLimitSizeBytes: MiB }))
+      await store.unmount('b1')
+      await expect(store.stats('b1')).rejects.toMatchObject({ code: 'store-unmounted' })
+      await store.limit('b1', { diskLimitSizeBytes: 3 * MiB })
+      expect(readdirSync(`${place.store}/bundles/b1/limited`)).toEqual([])
+      expect(loops()).toEqual([])
+      await store.mount('b1')
+      expect(fill(`${rootfs}/filled`)).toEqual({ bytes: 3 * MiB, code: 'ENOSPC' })
+      await store.stats('b1')
+    })
+
+    it('is one filesystem for all mount namespaces', async () => {
+      const { rootfs } = await store.create(place.request({ ...LOOP, diskLimitSizeBytes: MiB }))
+      await store.unmount('b1')
+      const space = `${place.store}/bundles/b1/limited`
+      // Mounted where nobody else sees it, until it is told to end.
+      const script = 'mount -o loop "$1.img" "$1"; echo there > "$1/file"; echo mounted; read end'
+      const other = spawn('unshare', ['--mount', 'sh', '-euc', script, 'sh', space])
+      expect(String((await once(other.stdout, 'data'))[0])).toBe('mounted\n')
+      await store.mount('b1')
+      expect(loops()).toHaveLength(1)
+      expect(readFileSync(`${space}/file`, 'utf8')).toBe('there\n')
+      other.stdin.end('\n')
+      await once(other, 'exit')
+      writeFileSync(`${rootfs}/here`, 'here')
+      expect(loops()).toHaveLength(1)
     })
 
     it('takes no room that nobody wrote to', async () => {
