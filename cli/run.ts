@@ -4,7 +4,7 @@
  * Everything of the process comes in as a value, so a test runs it without one. What it may not do: end the process, read
  * the environment, keep anything for the next run.
  */
-import { type GrootEvent, isErrno, SystemError } from '../lib/index.js'
+import { type GrootEvent, isErrno, SystemError, UsageError } from '../lib/index.js'
 import type { Ask } from './ask.js'
 import { type BarStream, createBars } from './bars.js'
 import { failureOf } from './failure.js'
@@ -12,6 +12,7 @@ import { createLog, type Log, tells } from './log.js'
 import type { VerbName } from './options.js'
 import { type CommandLine, logChoicesOf, parseCommandLine } from './parse.js'
 import { registrySettingsOf, type Surroundings, settingsOf } from './settings.js'
+import { quoted } from './text.js'
 import type { Library, Verb, VerbContext } from './verb.js'
 
 export interface Process extends Surroundings {
@@ -53,6 +54,7 @@ export async function run(process: Process): Promise<number> {
   const log = createLog({ level, format, write: process.writeLog, now: process.now, bars })
   let doing = 'Cannot run groot'
   try {
+    refuseLostBytes(process)
     const line = parseCommandLine(process.argv)
     if (line.kind !== 'run') return await inform(process, line)
     doing = `Cannot finish ${line.verb}`
@@ -132,6 +134,37 @@ function contextOf(process: Process, line: CommandLine & { kind: 'run' }, log: L
       log.failure(failure)
       return failure.exitStatus
     },
+  }
+}
+
+/** What Node puts in the place of bytes that are no UTF-8. */
+const LOST = '\uFFFD'
+
+/**
+ * Names are bytes to Linux and text to Node: of one that is no UTF-8 another would be made or overwritten.
+ *
+ * @throws {UsageError} `usage-invalid`
+ */
+function refuseLostBytes({ argv, env, cwd }: Process): void {
+  const refuse = (what: string, value: string) => {
+    throw new UsageError('usage-invalid', `Cannot use ${what} ${quoted(value)}: it is not UTF-8`, {
+      facts: { value },
+    })
+  }
+  for (const word of argv) if (word.includes(LOST)) refuse('the argument', word)
+  for (const [name, value] of Object.entries(env))
+    if (name.startsWith('GROOT_') && value?.includes(LOST)) refuse(`the variable ${name}`, value)
+  const directory = existing(cwd)
+  if (directory?.includes(LOST)) refuse('the working directory', directory)
+}
+
+/** Null where the working directory was removed. */
+function existing(cwd: () => string): string | null {
+  try {
+    return cwd()
+  } catch (error) {
+    if (isErrno(error)) return null
+    throw error
   }
 }
 

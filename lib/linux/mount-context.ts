@@ -21,6 +21,7 @@ import {
 } from './constants.js'
 import { ERRNO, errnoError } from './errno.js'
 import { close, failed, uninterrupted } from './files.js'
+import { isMountPoint } from './mount-points.js'
 
 /** The kernel takes a value of at most this many bytes in a key (strndup_user in fs/fsopen.c). */
 export const MAX_VALUE_BYTES = 255
@@ -139,6 +140,8 @@ export function unmount(at: string, options: { readonly lazily: boolean } = { la
   if (uninterrupted((libc) => libc.umount2(path, flags)) === 0) return true
   const errno = calls().errno()
   if (errno === ERRNO.EINVAL || errno === ERRNO.ENOENT) return false
+  // Who may not unmount is told so before the kernel looks whether there is anything.
+  if (errno === ERRNO.EPERM && !isMountPoint(at)) return false
   throw errnoError(errno, 'umount', textOf(path))
 }
 

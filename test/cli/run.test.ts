@@ -119,6 +119,20 @@ describe('create', () => {
     expect((await result('create oci:d web')).reads).toBe(0)
   })
 
+  it.each<[string, readonly string[], object]>([
+    ['the argument "oci:a\ufffd"', ['create', 'oci:a\ufffd', 'web'], {}],
+    ['the argument "--store=/a\ufffd"', ['list', '--store=/a\ufffd'], {}],
+    ['the variable GROOT_STORE "/a\ufffd"', ['list'], { env: { GROOT_STORE: '/a\ufffd' } }],
+    ['the working directory "/a\ufffd"', ['list'], { cwd: () => '/a\ufffd' }],
+  ])('refuses %s, which had bytes that are lost', async (what, argv, wish) => {
+    const { status, opened, stderr } = await result(argv, wish)
+    expect({ status, opened, stderr }).toEqual({
+      status: 2,
+      opened: [],
+      stderr: `groot: Cannot use ${what}: it is not UTF-8\n`,
+    })
+  })
+
   it.each(['', '.', '..', 'a/b', '-x', 'a b', 'a\nb', 'ä', 'x'.repeat(129)])(
     'refuses the id %j before anything is touched',
     async (id) => {
