@@ -12,19 +12,28 @@ import net from 'node:net'
 export type Place = 'machine' | 'link' | 'far'
 
 const MACHINE = new net.BlockList()
-MACHINE.addSubnet('0.0.0.0', 8, 'ipv4') // "this host"; connects to loopback on Linux
-MACHINE.addSubnet('127.0.0.0', 8, 'ipv4')
+add(MACHINE, '0.0.0.0', 8) // "this host"; connects to loopback on Linux
+add(MACHINE, '127.0.0.0', 8)
 MACHINE.addAddress('::', 'ipv6')
 MACHINE.addAddress('::1', 'ipv6')
 
 const LINK = new net.BlockList()
-LINK.addSubnet('169.254.0.0', 16, 'ipv4')
+add(LINK, '169.254.0.0', 16)
 LINK.addSubnet('fe80::', 10, 'ipv6')
-LINK.addAddress('fd00:ec2::254', 'ipv6') // a cloud's metadata service, outside the link-local range
+// Metadata services of clouds outside the link-local ranges: Alibaba, Amazon, Google, Oracle, Scaleway.
+add(LINK, '100.100.100.200', 32)
+for (const address of ['fd00:ec2::254', 'fd20:ce::254', 'fd00:c1::a9fe:a9fe', 'fd00:42::42'])
+  LINK.addAddress(address, 'ipv6')
 
 const LOOPBACK = new net.BlockList()
 LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
 LOOPBACK.addAddress('::1', 'ipv6')
+
+/** IPv4 addresses, also as IPv6 writes them: for translators (RFC 6052, section 2.1), and in the old way (RFC 4291, 2.5.5.1). */
+function add(list: net.BlockList, address: string, prefix: number): void {
+  list.addSubnet(address, prefix, 'ipv4')
+  for (const before of ['64:ff9b::', '::']) list.addSubnet(`${before}${address}`, 96 + prefix, 'ipv6')
+}
 
 /** Where an IP address leads. IPv4 addresses inside IPv6 ones count as what they are. */
 function placeOfAddress(address: string): Place {

@@ -77,7 +77,7 @@ export function backoffMs(policy: RetryPolicy, round: number, random: () => numb
  */
 export function parseRetryAfter(text: string | null, date: string | null, now: number): number | null {
   if (text === null) return null
-  if (/^[0-9]{1,9}$/.test(text)) return Number(text) * 1000
+  if (/^[0-9]+$/.test(text)) return Math.min(Number(text) * 1000, Number.MAX_SAFE_INTEGER)
   const until = parseHttpDate(text)
   if (until === null) return null
   return Math.max(0, until - ((date === null ? null : parseHttpDate(date)) ?? now))
