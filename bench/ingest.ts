@@ -24,7 +24,7 @@ const events = () => {}
   await using lease = new Lease(store.layout, store.locks, locking)
   await using source = await openSource(
     image,
-    { events, scratch: async () => lease.staging() },
+    { events, limits: DEFAULT_LIMITS, scratch: async () => lease.staging() },
     { insecureRegistries: [] },
   )
   const resolved = await source.resolve({ platform: hostPlatform(process.arch), signal })

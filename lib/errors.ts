@@ -132,6 +132,17 @@ export const EXIT_STATUS = {
 } as const satisfies Record<ErrorKind, number>
 
 const BRAND = Symbol.for('groot.error')
+/** Chars of a text in an error. What images and registries say may have megabytes, and nobody's log shall. */
+const MAX_TEXT = 8192
+
+function cut(text: string): string {
+  return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text
+}
+
+function cutFact(fact: ErrorFacts[string]): ErrorFacts[string] {
+  if (typeof fact === 'string') return cut(fact)
+  return Array.isArray(fact) ? fact.map(cut) : fact
+}
 
 export abstract class GrootError extends Error {
   abstract readonly kind: ErrorKind
@@ -141,10 +152,12 @@ export abstract class GrootError extends Error {
   readonly [BRAND] = true
 
   constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    super(cut(message), options.cause === undefined ? undefined : { cause: options.cause })
     this.name = new.target.name
     this.code = code
-    this.facts = options.facts ?? {}
+    this.facts = Object.fromEntries(
+      Object.entries(options.facts ?? {}).map(([name, fact]) => [name, cutFact(fact)]),
+    )
     this.temporary = options.temporary ?? false
   }
 

@@ -28,6 +28,7 @@ export interface DroppedXattr {
 
 const MAX_COMPONENT_BYTES = 255 // NAME_MAX
 const MAX_PATH_BYTES = 4095 // PATH_MAX without the NUL
+const MAX_RAW_BYTES = 65_536 // of a name that is yet to be cleaned, which takes time
 const MAX_TARGET_BYTES = 4095
 const MAX_XATTR_NAME_BYTES = 255 // XATTR_NAME_MAX
 const MAX_XATTR_VALUE_BYTES = 65_535 // one less than XATTR_SIZE_MAX: what the length field of EROFS holds
@@ -49,7 +50,8 @@ type Culprit = Pick<TarEntry, 'path' | 'offset'>
  * Cleans a name as if the root were all there is: leading and doubled slashes and dots go, `..` stops at the root, as it
  * does in a chroot. Names of members and targets of hard links are cleaned alike.
  *
- * @throws {ImageError} `entry-refused` for a NUL, a component of more than 255 bytes, a path of more than 4095 bytes
+ * @throws {ImageError} `entry-refused` for a NUL, a component of more than 255 bytes, a path of more than 4095 bytes or, as it
+ *   stands in the layer, of more than 65,536
  */
 export function cleanPath(path: ByteString): CleanPath {
   return clean(path, 'name', { path, offset: 0 })
@@ -131,6 +133,12 @@ export function entryInode(
 }
 
 function clean(path: ByteString, what: string, culprit: Culprit): ByteString[] {
+  if (path.length > MAX_RAW_BYTES) {
+    throw refused(
+      culprit,
+      `its ${what} has ${path.length} bytes before it is cleaned, the limit is ${MAX_RAW_BYTES}`,
+    )
+  }
   if (path.includes('\0')) throw refused(culprit, `its ${what} has a NUL`)
   const clean: ByteString[] = []
   let bytes = -1 // no slash in front of the first

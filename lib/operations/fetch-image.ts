@@ -76,7 +76,7 @@ export async function fetchImage(
 ): Promise<FetchedImage> {
   await using source = await openSource(
     request.image,
-    { events: plan.events, scratch: async () => lease.staging() },
+    { events: plan.events, limits: plan.limits, scratch: async () => lease.staging() },
     sourceOptions(request),
   )
   // A thread that was started for layers which never came.

@@ -121,7 +121,7 @@ class Repair {
     await lease.need({ image: ref.digest, layers: [known.diffId] })
     await using source = await openSource(
       ref.reference,
-      { events: context.events, scratch: async () => lease.staging() },
+      { events: context.events, limits: context.limits, scratch: async () => lease.staging() },
       sourceOptions({}),
     )
     const layer = (await currentLayer(source, ref, known.diffId, signal)) ?? known
@@ -146,7 +146,7 @@ class Repair {
       await using lease = new Lease(layout, this.#store.locks, lockRequest(this.#options))
       await using source = await openSource(
         ref.reference,
-        { events, scratch: async () => lease.staging() },
+        { events, limits: DEFAULT_LIMITS, scratch: async () => lease.staging() },
         sourceOptions({}),
       )
       const image = await source.resolve({ platform, signal }).catch(() => null)

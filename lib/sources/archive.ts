@@ -39,6 +39,9 @@ type Member =
 
 // An image has a member per layer and a few more; an archive of old form has six per layer and may hold many images.
 const LIMITS = { ...DEFAULT_LIMITS, maxEntries: 262_144 }
+/** What an archive may have in all for each byte that the files of an image may have, and beside that: headers, and other images. */
+const PLAIN_FACTOR = 2
+const PLAIN_BYTES = 64 * 1024 * 1024
 const MAX_LINKS = 8
 /** Of one name as it stands in the archive, and of a link's target (PATH_MAX); and of all of them, which are kept in memory. */
 const MAX_NAME_BYTES = 4096
@@ -164,10 +167,11 @@ async function decompressToFile(
   }
   try {
     const breather = new Breather(signal)
+    const limit = PLAIN_FACTOR * context.limits.maxTotalBytes + PLAIN_BYTES
     let size = 0
     for await (const chunk of decompress(chunksOf(packed, signal), null)) {
       size += chunk.length
-      if (size > LIMITS.maxTotalBytes) throw tooBig(packed.path)
+      if (size > limit) throw tooBig(packed.path, limit)
       await writeAll(handle, chunk)
       await breather.after(chunk.length)
     }
@@ -180,8 +184,7 @@ async function decompressToFile(
   }
 }
 
-function tooBig(path: string): ImageError {
-  const limit = LIMITS.maxTotalBytes
+function tooBig(path: string, limit: number): ImageError {
   return new ImageError(
     'limit-exceeded',
     `Cannot read archive ${shown(path)}: decompressed it has more than ${limit} bytes`,

@@ -11,6 +11,7 @@ import type { ImageConfig } from '../image/config.js'
 import type { ImageLayer } from '../image/layers.js'
 import type { Manifest } from '../image/manifest.js'
 import type { Platform } from '../image/platform.js'
+import type { LayerLimits } from '../layer/limits.js'
 
 export type { ImageLayer }
 
@@ -55,6 +56,8 @@ export interface ResolveOptions {
 
 export interface SourceContext {
   readonly events: EventSink
+  /** Of the image that is asked for. */
+  readonly limits: LayerLimits
   /** A private directory for temporary files, made on first use and removed by the caller. */
   scratch(): Promise<string>
 }

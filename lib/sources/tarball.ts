@@ -24,7 +24,7 @@ import {
   detectCompression,
 } from '../layer/decompress.js'
 import type { TarEntry } from '../layer/entry.js'
-import { DEFAULT_LIMITS } from '../layer/limits.js'
+import type { LayerLimits } from '../layer/limits.js'
 import { TarReader, type TarSink } from '../layer/read-tar.js'
 import { Breather, checkFile, chunksOf, type OpenedFile, openNamed, readRegion, shown } from './local-file.js'
 import type {
@@ -46,12 +46,12 @@ import { imageOfOneLayer, layerMediaType } from './synthetic-image.js'
  */
 export async function tarballSource(
   request: { readonly path: string },
-  _context: SourceContext,
+  { limits }: SourceContext,
 ): Promise<ImageSource> {
   const path = resolve(request.path)
   await checkFile(path)
   return {
-    resolve: (options) => resolveTarball(path, options),
+    resolve: (options) => resolveTarball(path, limits, options),
     openBlob: (layer, signal) => openTarball(path, layer, signal),
     async [Symbol.asyncDispose]() {},
   }
@@ -61,9 +61,13 @@ export async function tarballSource(
  * @throws {UsageError} `reference-ambiguous` when the tar is an archive of images
  * @throws {ImageError} `tar-invalid`, `entry-refused`, `compression-invalid`, `limit-exceeded`
  */
-async function resolveTarball(path: string, { platform, signal }: ResolveOptions): Promise<ResolvedImage> {
+async function resolveTarball(
+  path: string,
+  limits: LayerLimits,
+  { platform, signal }: ResolveOptions,
+): Promise<ResolvedImage> {
   await using file = await openNamed(path)
-  const { compression, digest, diffId, plainBytes, members } = await survey(file, signal)
+  const { compression, digest, diffId, plainBytes, members } = await survey(file, limits, signal)
   const reading = members.otherReading(path)
   if (reading !== null) {
     throw ambiguous(
@@ -90,7 +94,7 @@ interface Survey {
 }
 
 /** Reads the file once: both digests, and what is in it. */
-async function survey(file: OpenedFile, signal: AbortSignal): Promise<Survey> {
+async function survey(file: OpenedFile, limits: LayerLimits, signal: AbortSignal): Promise<Survey> {
   if (file.size === 0) throw notATar(file.path, 'it is empty')
   const head = await readRegion(
     file,
@@ -109,7 +113,7 @@ async function survey(file: OpenedFile, signal: AbortSignal): Promise<Survey> {
   }
   const plainHash = createHash('sha256')
   const members = new Members()
-  const reader = new TarReader(members, DEFAULT_LIMITS)
+  const reader = new TarReader(members, limits)
   const breather = new Breather(signal)
   let plainBytes = 0
   try {

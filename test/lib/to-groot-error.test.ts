@@ -29,3 +29,13 @@ it('what went wrong first is told, also when putting things away after it went w
   const own = new NotFoundError('object-missing', 'Cannot find it')
   expect(toGrootError(thrownWith(own))).toBe(own)
 })
+
+it('what errors say of hostile text is cut', () => {
+  const long = 'x'.repeat(3_000_000)
+  const error = new NotFoundError('image-missing', `Cannot find ${long}`, {
+    facts: { image: long, available: [long, 'short'], count: 2 },
+  })
+  const shown = `${'x'.repeat(8192)}…`
+  expect(error.facts).toEqual({ image: shown, available: [shown, 'short'], count: 2 })
+  expect(error.message).toHaveLength(8193)
+})

@@ -97,6 +97,14 @@ describe('cleanPath', () => {
     expect(cleanPath(b(`${'x/../'.repeat(5000)}${'./'.repeat(5000)}a`))).toEqual(['a'])
   })
 
+  it('does not clean names that take long', () => {
+    expect(cleanPath(b(`${'x/../'.repeat(13_107)}a`))).toEqual(['a'])
+    expect(refusal(() => cleanPath(b(`${'x/../'.repeat(13_107)}ab`)))).toMatchObject({
+      code: 'entry-refused',
+      facts: { cause: 'its name has 65537 bytes before it is cleaned, the limit is 65536' },
+    })
+  })
+
   it('keeps nothing of a long name in memory but what is left', () => {
     setFlagsFromString('--expose-gc')
     const collect = runInNewContext('gc') as () => void
@@ -105,11 +113,11 @@ describe('cleanPath', () => {
       return process.memoryUsage().heapUsed
     }
     const before = used()
-    const kept = Array.from({ length: 100 }, (_, i) =>
-      cleanPath(fromBytes(Buffer.from(`${'x/../'.repeat(200_000)}a name of some length ${i}`))),
+    const kept = Array.from({ length: 1000 }, (_, i) =>
+      cleanPath(fromBytes(Buffer.from(`${'x/../'.repeat(13_000)}a name of some length ${i}`))),
     )
     expect(used() - before).toBeLessThan(10_000_000)
-    expect(kept[99]).toEqual(['a name of some length 99'])
+    expect(kept[999]).toEqual(['a name of some length 999'])
   })
 
   it('takes the longest names there are', () => {

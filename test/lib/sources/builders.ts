@@ -9,6 +9,7 @@ import { sha256 } from '../../../lib/digest.js'
 import { GrootError } from '../../../lib/errors.js'
 import type { GrootEvent } from '../../../lib/events.js'
 import type { Platform } from '../../../lib/image/platform.js'
+import { DEFAULT_LIMITS } from '../../../lib/layer/limits.js'
 import type {
   BlobContent,
   ImageLayer,
@@ -34,6 +35,7 @@ export class Scratch implements AsyncDisposable {
   get context(): SourceContext {
     return {
       events: (event) => this.events.push(event),
+      limits: DEFAULT_LIMITS,
       scratch: async () => {
         mkdirSync(this.join('scratch'), { recursive: true })
         return this.join('scratch')

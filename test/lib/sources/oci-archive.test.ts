@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { sha256 } from '../../../lib/digest.js'
 import { isGrootError } from '../../../lib/errors.js'
+import { DEFAULT_LIMITS } from '../../../lib/layer/limits.js'
 import { ociArchiveSource } from '../../../lib/sources/oci-archive.js'
 import type { LayoutRequest } from '../../../lib/sources/oci-layout.js'
 import { layer } from '../../../lib/testkit/layer.js'
@@ -126,6 +127,27 @@ describe('an image in an OCI archive', () => {
       code: 'archive-invalid',
       facts: { path: scratch.join('image.tar'), reason: `it has "./${name}" twice`, entry: `./${name}` },
     })
+  })
+
+  it('is refused where it is larger, decompressed, than an image may be', async () => {
+    const image = await buildImage()
+    const padding = file('padding', Buffer.alloc(66 * 1024 ** 2))
+    const bytes = gzipSync(await tar(...toMembers(await buildLayout(image)), padding), { level: 1 })
+    writeFileSync(scratch.join('image.tar'), bytes)
+    const context = (maxTotalBytes: number) => ({
+      ...scratch.context,
+      limits: { ...DEFAULT_LIMITS, maxTotalBytes },
+    })
+    const resolveWithin = async (maxTotalBytes: number) => {
+      await using source = await ociArchiveSource({ path: scratch.join('image.tar') }, context(maxTotalBytes))
+      return await resolveIt(source)
+    }
+    expect(await failure(resolveWithin(1024 ** 2 - 1))).toMatchObject({
+      code: 'limit-exceeded',
+      facts: { limit: 66 * 1024 ** 2 - 2 },
+    })
+    expect((await resolveWithin(2 * 1024 ** 2)).digest).toBe(sha256(image.manifest))
+    expect(readdirSync(scratch.join('scratch'))).toEqual([])
   })
 
   it('is refused where a name, or all names, are longer than any archive needs', async () => {

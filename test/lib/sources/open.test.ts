@@ -7,6 +7,7 @@ import { sha256 } from '../../../lib/digest.js'
 import type { GrootError } from '../../../lib/errors.js'
 import { OCI_CONFIG, OCI_LAYER, OCI_MANIFEST } from '../../../lib/image/media-types.js'
 import { parsePlatform } from '../../../lib/image/platform.js'
+import { DEFAULT_LIMITS } from '../../../lib/layer/limits.js'
 import { plainHosts } from '../../../lib/registry/hosts.js'
 import { openSource } from '../../../lib/sources/open.js'
 import type { ResolvedImage } from '../../../lib/sources/source.js'
@@ -29,7 +30,7 @@ const manifest = Buffer.from(
 )
 
 let room: string
-const context = { events() {}, scratch: async () => room }
+const context = { events() {}, limits: DEFAULT_LIMITS, scratch: async () => room }
 const at = (name: string) => path.join(room, name)
 
 beforeEach(async () => {
