@@ -1,7 +1,7 @@
 /**
  * groot mount and groot unmount: each bundle for itself, so that one that fails does not keep the others.
  */
-import { type GrootStore, throwIfAborted, UsageError } from '../lib/index.js'
+import { type GrootStore, isGrootError, NotFoundError, throwIfAborted, UsageError } from '../lib/index.js'
 import { answer, callOptions, checkId, type Verb, type VerbContext, withExistingStore } from './verb.js'
 
 export const mount: Verb = (context) => forEach(context, 'mount')
@@ -18,8 +18,12 @@ async function forEach(context: VerbContext, verb: 'mount' | 'unmount') {
     })
   }
   let exitStatus = 0
+  const fail = (error: unknown): void => {
+    const status = context.report(error)
+    exitStatus ||= status
+  }
   if (verb === 'mount') await mountFilesystem(context)
-  await withExistingStore(context, async (store) => {
+  const found = await withExistingStore(context, async (store) => {
     const ids = options.all ? await allIds(store, context) : new Set(operands)
     for (const id of ids) {
       throwIfAborted(context.signal)
@@ -30,11 +34,22 @@ async function forEach(context: VerbContext, verb: 'mount' | 'unmount') {
           : `There was nothing to ${verb} for "${id}"`
         context.log.note('info', { code: `${verb}ed`, message, facts: { id, changed } })
       } catch (error) {
-        exitStatus ||= context.report(error)
+        // One that was deleted since they were listed is none of all.
+        if (options.all && isGrootError(error) && error.code === 'bundle-missing') continue
+        fail(error)
       }
     }
+    return ids
   })
+  // Where there is no store there is no bundle; a name that was given has to be one.
+  if (found === null) for (const id of operands) fail(missing(verb, id))
   return answer('', exitStatus)
+}
+
+function missing(verb: string, id: string): NotFoundError {
+  return new NotFoundError('bundle-missing', `Cannot ${verb} bundle "${id}": there is none with this id`, {
+    facts: { id },
+  })
 }
 
 /** A store in a file is not there before that is mounted. */

@@ -101,7 +101,7 @@ function nodeOf(line: DumpLine, kind: ComposefsKind, mode: number, rules: DumpRu
   const size = number(line, SIZE)
   const payload = payloadOf(line)
   const content = contentOf(line, size)
-  const rdev = lowUint32(number(line, RDEV))
+  const rdev = number(line, RDEV)
   const isDevice = kind === 'char' || kind === 'block'
   if (rules.strict) checkStrictly(kind, size, payload, content, isDevice ? 0 : rdev)
   const [mtimeSeconds, mtimeNanoseconds] = mtimeOf(line)
@@ -111,7 +111,7 @@ function nodeOf(line: DumpLine, kind: ComposefsKind, mode: number, rules: DumpRu
     nlink: lowUint32(number(line, NLINK)),
     uid: lowUint32(number(line, UID)),
     gid: lowUint32(number(line, GID)),
-    rdev: isDevice ? rdev : 0,
+    rdev: isDevice ? lowUint32(rdev) : 0,
     size: kind === 'symlink' ? (payload?.length ?? 0) : kind === 'directory' ? 0 : size,
     mtimeSeconds,
     mtimeNanoseconds,
@@ -130,9 +130,10 @@ function checkStrictly(
   size: number | bigint,
   payload: ByteString | null,
   content: Uint8Array | null,
-  uselessRdev: number,
+  uselessRdev: number | bigint,
 ): void {
-  if (uselessRdev !== 0) throw new NodeFault('EINVAL', `it is a ${kind} with the RDEV ${uselessRdev}`)
+  if (BigInt(uselessRdev) !== 0n)
+    throw new NodeFault('EINVAL', `it is a ${kind} with the RDEV ${uselessRdev}`)
   if (kind !== 'symlink') return
   if (content !== null) throw new NodeFault('EINVAL', 'it is a symlink with a CONTENT')
   if (payload !== null && size !== payload.length) {

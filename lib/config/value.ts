@@ -99,6 +99,7 @@ export function isTable(found: unknown): found is Record<string, unknown> {
 
 export function kindOf(found: unknown): string {
   if (found === undefined) return 'missing'
+  if (found === null) return 'null'
   if (typeof found === 'string') return 'a text'
   if (typeof found === 'number' || typeof found === 'bigint') return 'a number'
   if (typeof found === 'boolean') return 'true or false'

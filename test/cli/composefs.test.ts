@@ -178,7 +178,7 @@ describe('composefs mk', () => {
     ],
     [['--json', 'source', '-'], 2, 'cannot both go to standard output'],
     [['one', 'two', 'three'], 2, 'it takes SOURCE and IMAGE, not 3 arguments'],
-    [['--print-digest-only', '/nosuch'], 20, 'Cannot scan "/nosuch": ENOENT'],
+    [['--print-digest-only', '/nosuch'], 13, 'Cannot scan "/nosuch": there is no such directory'],
     [['--print-digest-only', '/etc/passwd'], 2, 'it is no directory; --from-file reads text'],
     [['--from-file', '--print-digest-only', '/nosuch'], 13, 'there is no such file'],
     [['--print-digest', '/nosuch', '/nosuch/image'], 13, 'the directory that it would be in is not there'],

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { AbortedError, BusyError, ExistsError } from '../../lib/index.js'
+import { AbortedError, BusyError, ExistsError, NotFoundError } from '../../lib/index.js'
 import { BUNDLE, CLEAN, groot, result } from './fake-library.js'
 
 describe('create', () => {
@@ -257,6 +257,13 @@ describe('a store that is not there', () => {
       `${note}groot: Cannot delete bundle "web": there is none with this id\n`,
     ],
     ['stats web', 13, '', `${note}groot: Cannot show bundle "web": there is none with this id\n`],
+    ['mount --all', 0, '', note],
+    [
+      'unmount web web-2',
+      13,
+      '',
+      `${note}groot: Cannot unmount bundle "web": there is none with this id\ngroot: Cannot unmount bundle "web-2": there is none with this id\n`,
+    ],
   ])('is not made by %s', async (line, status, stdout, stderr) => {
     const ran = await result(line, { storeMissing: true })
     expect(ran).toMatchObject({ status, stdout, stderr, opened: [{ path: '/s', make: false }] })
@@ -292,6 +299,30 @@ describe('mount and unmount', () => {
       ['unmount', 'web', undefined],
       ['unmount', 'web-2', undefined],
     ])
+  })
+
+  it('tell of each failure, and the first one decides', async () => {
+    const run = await groot('mount web gone web-2')
+    const mount = async (id: string) => {
+      if (id === 'gone') throw new NotFoundError('bundle-missing', `Cannot mount "${id}"`)
+      throw new BusyError('mount-busy', `Cannot mount "${id}"`)
+    }
+    expect(await run.withStore({ mount })).toMatchObject({
+      status: 11,
+      stderr: 'groot: Cannot mount "web"\ngroot: Cannot mount "gone"\ngroot: Cannot mount "web-2"\n',
+    })
+  })
+
+  it.each(['mount', 'unmount'] as const)('%s passes over what went since all were listed', async (verb) => {
+    const run = await groot(`${verb} --all`)
+    const done: string[] = []
+    const work = async (id: string) => {
+      if (id === 'web') throw new NotFoundError('bundle-missing', `Cannot ${verb} "${id}"`)
+      done.push(id)
+      return { id, changed: true }
+    }
+    expect(await run.withStore({ [verb]: work })).toMatchObject({ status: 0, stderr: '' })
+    expect(done).toEqual(['web-2'])
   })
 
   it.each(['mount', 'unmount', 'mount --all web'])('%s is refused', async (line) => {

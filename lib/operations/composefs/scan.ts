@@ -8,7 +8,7 @@
 import { availableParallelism } from 'node:os'
 import { type ByteString, EMPTY } from '../../bytes.js'
 import type { VerityDigest } from '../../digest.js'
-import { isErrno, toGrootError, UsageError } from '../../errors.js'
+import { isErrno, NotFoundError, toGrootError, UsageError } from '../../errors.js'
 import { pathString } from '../../linux/c-string.js'
 import { DirectoryChain } from '../../linux/directory-chain.js'
 import { withPath } from '../../linux/errno.js'
@@ -80,6 +80,12 @@ function openRoot(path: string): number {
   try {
     return openDirectory(pathString(path))
   } catch (error) {
+    if (isErrno(error, 'ENOENT')) {
+      throw new NotFoundError('file-missing', `Cannot scan ${shown(path)}: there is no such directory`, {
+        facts: { path },
+        cause: error,
+      })
+    }
     if (!isErrno(error, 'ENOTDIR')) throw toGrootError(error, `Cannot scan ${shown(path)}`)
     const message = `Cannot scan ${shown(path)}: it is no directory; --from-file reads text of composefs-dump(5)`
     throw new UsageError('usage-invalid', message, { facts: { path }, cause: error })

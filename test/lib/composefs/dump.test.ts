@@ -158,6 +158,8 @@ describe('a dump that is parsed strictly', () => {
     ['a symlink with content', '/l 6 120777 1 0 0 0 0.0 target abcdef -'],
     ['a file with a device number', '/f 0 100644 1 0 0 5 0.0 - - -'],
     ['a fifo with a device number', '/f 0 10644 1 0 0 5 0.0 - - -'],
+    ['a file with a device number of more than 32 bits', '/f 0 100644 1 0 0 4294967296 0.0 - - -'],
+    ['a file with a device number of 64 bits', '/f 0 100644 1 0 0 18446744069414584320 0.0 - - -'],
     ['a directory with a device number', '/f 0 40755 2 0 0 5 0.0 - - -'],
   ])('is refused for %s', (_, line) => {
     expect(() => parse([ROOT, line])).not.toThrow()
