@@ -164,6 +164,7 @@ describe('a file', () => {
     ['{', ''],
     ['[]', ''],
     ['"hunter2"', ''],
+    ['null', ''],
     ['{"auths":[]}', 'auths'],
     ['{"credHelpers":"x"}', 'credHelpers'],
     ['{"credsStore":5}', 'credsStore'],
@@ -174,6 +175,16 @@ describe('a file', () => {
       FILE,
       key,
     ])
+  })
+
+  it.each([
+    ['null', 'null'],
+    ['[]', 'a list'],
+    ['5', 'a number'],
+  ])('like %j is called what it is', (text, kind) => {
+    expect(() => parseAuthFile(text, FILE, 'config')).toThrow(
+      `Cannot use "${FILE}": it is ${kind}, not a table`,
+    )
   })
 
   it('is read, or refused with an error of groot, whatever is in it', () => {

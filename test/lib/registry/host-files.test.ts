@@ -470,6 +470,17 @@ describe('credentials', () => {
     expect(credentials).toEqual(['mirror', 'hub', 'team'].map((username) => ({ username, password: 'x' })))
   })
 
+  it.each([
+    ['is not there', () => `${scratch}/nowhere`],
+    ['is not JSON', () => write('malformed.json', '{')],
+  ])('are looked for when they are asked for, and not before, in a named file that %s', async (_, path) => {
+    const authFile = path()
+    const hosts = files({ authFile })
+    const [endpoint] = await hosts.endpointsFor(image('a.example'))
+    const error = await failure(hosts.credentialsFor(endpoint!, signal))
+    expect([error.code, error.facts.file]).toEqual(['configuration-invalid', authFile])
+  })
+
   it('of the call go to the registry itself and to no mirror', async () => {
     const own = { username: 'own', password: 'y' }
     const hosts = files(settings(), { credentials: own })
