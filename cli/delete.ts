@@ -1,17 +1,15 @@
 /**
  * groot delete: deletes bundles, each for itself: one that fails does not keep the others.
  */
-import { NotFoundError, throwIfAborted } from '../lib/index.js'
-import { answer, callOptions, checkId, type Verb, withExistingStore } from './verb.js'
+import { throwIfAborted } from '../lib/index.js'
+import { answer, bundleMissing, callOptions, checkId, type Verb, withExistingStore } from './verb.js'
 
 export const deleteBundles: Verb = async (context) => {
   const { options, operands, log } = context
   for (const id of operands) checkId(id)
 
   const absent = (id: string): number => {
-    const message = `Cannot delete bundle "${id}": there is none with this id`
-    if (options['must-exist'])
-      return context.report(new NotFoundError('bundle-missing', message, { facts: { id } }))
+    if (options['must-exist']) return context.report(bundleMissing('delete', id))
     log.note('warn', { code: 'bundle-missing', message: `There is no bundle "${id}"`, facts: { id } })
     return 0
   }

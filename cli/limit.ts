@@ -1,11 +1,10 @@
 /**
  * groot limit: another disk limit for a bundle that has one.
  */
-import { NotFoundError } from '../lib/index.js'
 import { limitJson } from './stats.js'
 import { jsonLine } from './text.js'
 import { readValue } from './values.js'
-import { answer, callOptions, checkId, type Verb, withExistingStore } from './verb.js'
+import { answer, bundleMissing, callOptions, checkId, type Verb, withExistingStore } from './verb.js'
 
 export const limit: Verb = async (context) => {
   const { options, operands } = context
@@ -15,9 +14,7 @@ export const limit: Verb = async (context) => {
   const request = { ...callOptions(context), diskLimitSizeBytes }
   const result = await withExistingStore(context, (store) => store.limit(id, request))
   if (result === null) {
-    throw new NotFoundError('bundle-missing', `Cannot limit bundle "${id}": there is none with this id`, {
-      facts: { id },
-    })
+    throw bundleMissing('limit', id)
   }
   return answer(options.json ? `${jsonLine({ id, disk_limit: limitJson(result.disk_limit) })}\n` : '')
 }

@@ -1,8 +1,16 @@
 /**
  * groot mount and groot unmount: each bundle for itself, so that one that fails does not keep the others.
  */
-import { type GrootStore, isGrootError, NotFoundError, throwIfAborted, UsageError } from '../lib/index.js'
-import { answer, callOptions, checkId, type Verb, type VerbContext, withExistingStore } from './verb.js'
+import { type GrootStore, isGrootError, throwIfAborted, UsageError } from '../lib/index.js'
+import {
+  answer,
+  bundleMissing,
+  callOptions,
+  checkId,
+  type Verb,
+  type VerbContext,
+  withExistingStore,
+} from './verb.js'
 
 export const mount: Verb = (context) => forEach(context, 'mount')
 
@@ -42,14 +50,8 @@ async function forEach(context: VerbContext, verb: 'mount' | 'unmount') {
     return ids
   })
   // Where there is no store there is no bundle; a name that was given has to be one.
-  if (found === null) for (const id of operands) fail(missing(verb, id))
+  if (found === null) for (const id of operands) fail(bundleMissing(verb, id))
   return answer('', exitStatus)
-}
-
-function missing(verb: string, id: string): NotFoundError {
-  return new NotFoundError('bundle-missing', `Cannot ${verb} bundle "${id}": there is none with this id`, {
-    facts: { id },
-  })
 }
 
 /** A store in a file is not there before that is mounted. */

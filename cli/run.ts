@@ -152,8 +152,10 @@ function refuseLostBytes({ argv, env, cwd }: Process): void {
     })
   }
   for (const word of argv) if (word.includes(LOST)) refuse('the argument', word)
-  for (const [name, value] of Object.entries(env))
-    if (name.startsWith('GROOT_') && value?.includes(LOST)) refuse(`the variable ${name}`, value)
+  for (const name of Object.keys(env)) {
+    const value = name.startsWith('GROOT_') ? env[name] : undefined
+    if (value?.includes(LOST)) refuse(`the variable ${name}`, value)
+  }
   const directory = existing(cwd)
   if (directory?.includes(LOST)) refuse('the working directory', directory)
 }

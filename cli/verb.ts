@@ -14,7 +14,14 @@ import type {
   openStore,
   RegistrySettings,
 } from '../lib/index.js'
-import { BUNDLE_ID, type GrootEvent, type GrootStore, isGrootError, UsageError } from '../lib/index.js'
+import {
+  BUNDLE_ID,
+  type GrootEvent,
+  type GrootStore,
+  isGrootError,
+  NotFoundError,
+  UsageError,
+} from '../lib/index.js'
 import type { Ask } from './ask.js'
 import type { Log } from './log.js'
 import type { OptionValues } from './options.js'
@@ -70,6 +77,13 @@ export function answer(text: string | Iterable<string>, exitStatus = 0): Answer 
 export function callOptions({ options, signal, onEvent }: VerbContext) {
   const lockTimeoutMs = options['lock-timeout']
   return { signal, onEvent, ...(lockTimeoutMs === undefined ? {} : { lockTimeoutMs }) }
+}
+
+/** What a verb says of a bundle that is not there. @param doing `show` */
+export function bundleMissing(doing: string, id: string): NotFoundError {
+  return new NotFoundError('bundle-missing', `Cannot ${doing} bundle "${id}": there is none with this id`, {
+    facts: { id },
+  })
 }
 
 /** Opens the store, making it when it is not there, and closes it after the work. */

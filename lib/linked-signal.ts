@@ -1,5 +1,5 @@
 /**
- * A signal of one's own that others set off.
+ * A signal of one's own that others set off too.
  *
  * Not `AbortSignal.any`, where one of the others outlives the work: Node before 22 remembers each signal that was made so for as
  * long as what sets it off lives, and takes several times as long to make it.
@@ -9,18 +9,23 @@ import { setMaxListeners } from 'node:events'
 export class LinkedSignal implements Disposable {
   /** Fires with the first of the others, for its reason. All parts of a piece of work may listen to it at once. */
   readonly signal: AbortSignal
+  readonly #own = new AbortController()
   readonly #others: readonly AbortSignal[]
   readonly #fire: () => void
 
   constructor(others: readonly AbortSignal[]) {
-    const own = new AbortController()
-    this.signal = withAnyListeners(own.signal)
+    this.signal = withAnyListeners(this.#own.signal)
     this.#others = others
-    this.#fire = () => own.abort(others.find(({ aborted }) => aborted)?.reason)
+    this.#fire = () => this.abort(others.find(({ aborted }) => aborted)?.reason)
     for (const other of others) {
       if (other.aborted) this.#fire()
       else other.addEventListener('abort', this.#fire)
     }
+  }
+
+  /** Sets it off alone. The first reason counts. */
+  abort(reason?: unknown): void {
+    this.#own.abort(reason)
   }
 
   /** Lets go of the others. */

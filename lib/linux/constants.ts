@@ -66,9 +66,9 @@ export const LOOP_SET_CAPACITY = 0x4c07
 export const LOOP_GET_STATUS64 = 0x4c05
 export const LO_FLAGS_READ_ONLY = 1
 export const LO_FLAGS_AUTOCLEAR = 4
-/** struct loop_config; `flags` is that of the struct loop_info64 in it. */
-/** Struct loop_info64, as far as it is looked at. */
+/** struct loop_info64, as far as it is looked at. */
 export const LOOP_INFO64 = { size: 232, device: 0, inode: 8 } as const
+/** struct loop_config; `flags` is that of the struct loop_info64 in it. */
 export const LOOP_CONFIG = { size: 304, fd: 0, blockSize: 4, flags: 60 } as const
 
 /** linux/fs.h: attributes of files, the project that they are counted for among them. */

@@ -192,8 +192,8 @@ class Batch {
   }
 }
 
-/** One thing that goes: its files, and what the driver has of it. */
-class Item {
+/** One thing that goes: its files, and what the driver has of it. What another clean has taken away is told by that one. */
+export class Item {
   readonly #job: CleanJob
   readonly #what: CleanedItem['what']
   readonly #name: string

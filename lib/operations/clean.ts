@@ -4,7 +4,6 @@
  * Everything is found without a lock, and taken out under the gc lock a little at a time, after another look. It may be
  * killed at any point: what it was doing is a leaving, or was not begun.
  */
-import { randomBytes } from 'node:crypto'
 import { basename } from 'node:path'
 import type { VerityDigest } from '../digest.js'
 import { isGrootError, UsageError } from '../errors.js'
@@ -20,9 +19,8 @@ import { isNamed, listPins, namesOfImage, readPin } from '../store/pins.js'
 import { statOf } from '../store/record-watch.js'
 import { type BundleRoot, RootReader, type Roots } from '../store/roots.js'
 import { sweepObjects } from '../store/sweep.js'
-import { condemn, removeTrashed } from '../store/trash.js'
 import type { CleanReport, CleanRequest } from './api.js'
-import { Eviction } from './clean-evict.js'
+import { Eviction, Item } from './clean-evict.js'
 import { CleanJob } from './clean-job.js'
 import { driverOf, findLeavings, type Leaving, removeLeavings } from './clean-leavings.js'
 import { type Candidate, Judge, nameOf, planEvictions } from './clean-plan.js'
@@ -147,17 +145,13 @@ function tellPlan(job: CleanJob, { cache, table }: Survey, plan: readonly Candid
 export async function removeDamagedRefs(job: CleanJob, { cache }: Survey): Promise<void> {
   const { layout } = job.store
   for (const { name, bytes } of cache.damagedRefs) {
+    const item = new Item(job, 'image', name)
     try {
-      if (!leadsNowhere(layout, name)) continue
-      const trashed = `ref-${randomBytes(8).toString('hex')}`
-      const condemned = condemn(layout, `${layout.refs}/${name}`, trashed, bytes)
-      // Another clean was faster, and tells of it.
-      if (condemned.kind === 'missing') continue
-      if (condemned.kind === 'trashed') await removeTrashed(condemned.path, job.signal)
-      job.removed({ what: 'image', name, bytes })
+      if (leadsNowhere(layout, name)) item.condemn(`${layout.refs}/${name}`, bytes)
     } catch (error) {
       job.failed('image', name, error)
     }
+    await item.finish()
   }
 }
 

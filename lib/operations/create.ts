@@ -71,8 +71,7 @@ export async function createBundle(store: OpenedStore, request: CreateRequest): 
   // Again, now that nobody else can make it.
   refuseExisting(store, plan.id)
   using linked = new LinkedSignal([plan.signal, lock.lost])
-  const { signal } = linked
-  return await commitBundle(store, image, base, { ...plan, signal, recordedLimit })
+  return await commitBundle(store, image, base, { ...plan, signal: linked.signal, recordedLimit })
 }
 
 /** Brings the image in; one that is larger than the limit is refused as soon as that is known. */

@@ -5,6 +5,7 @@
  * slow that nobody means it, a byte now and then to keep us waiting, counts as silent.
  */
 import { type GrootError, isGrootError, throwIfAborted } from '../errors.js'
+import { LinkedSignal } from '../linked-signal.js'
 import { isConnectTimeout, networkError, type Phase, timeoutError } from './network-error.js'
 
 export interface Timeouts {
@@ -20,8 +21,7 @@ export class Watch {
   readonly #outer: AbortSignal
   readonly #timeouts: Timeouts
   readonly #url: URL
-  readonly #controller = new AbortController()
-  readonly #abort = () => this.#controller.abort(this.#outer.reason)
+  readonly #linked: LinkedSignal
   readonly #wholeMs: number | null
   readonly #deadline: NodeJS.Timeout | undefined
   #late: Phase | null = null
@@ -35,13 +35,12 @@ export class Watch {
     this.#url = url
     this.#wholeMs = wholeMs
     if (wholeMs !== null) this.#deadline = setTimeout(() => this.#end('end'), wholeMs).unref()
-    outer.addEventListener('abort', this.#abort, { once: true })
-    if (outer.aborted) this.#abort()
+    this.#linked = new LinkedSignal([outer])
   }
 
   /** Fires for both reasons; what it was, explain() says. */
   get signal(): AbortSignal {
-    return this.#controller.signal
+    return this.#linked.signal
   }
 
   /** Waits for something that the other side has to send. */
@@ -80,13 +79,13 @@ export class Watch {
   }
 
   close(): void {
-    this.#outer.removeEventListener('abort', this.#abort)
+    this.#linked[Symbol.dispose]()
     clearTimeout(this.#deadline)
   }
 
   #end(late: Phase): void {
     this.#late ??= late
-    this.#controller.abort()
+    this.#linked.abort()
   }
 
   #limitOf(phase: Phase): number {

@@ -171,7 +171,7 @@ async function decompressToFile(
     let size = 0
     for await (const chunk of decompress(chunksOf(packed, signal), null)) {
       size += chunk.length
-      if (size > limit) throw tooBig(packed.path, limit)
+      if (size > limit) throw tooBig(packed.path, 'decompressed it has', limit)
       await writeAll(handle, chunk)
       await breather.after(chunk.length)
     }
@@ -184,10 +184,11 @@ async function decompressToFile(
   }
 }
 
-function tooBig(path: string, limit: number): ImageError {
+/** @param has what it has more of: `it has a name of` */
+function tooBig(path: string, has: string, limit: number): ImageError {
   return new ImageError(
     'limit-exceeded',
-    `Cannot read archive ${shown(path)}: decompressed it has more than ${limit} bytes`,
+    `Cannot read archive ${shown(path)}: ${has} more than ${limit} bytes`,
     { facts: { path, limit } },
   )
 }
@@ -264,15 +265,8 @@ class Lister implements TarSink {
 
   #count(name: string): void {
     this.#nameBytes += name.length
-    const isLong = name.length > MAX_NAME_BYTES
-    if (!isLong && this.#nameBytes <= MAX_NAMES_BYTES) return
-    const limit = isLong ? MAX_NAME_BYTES : MAX_NAMES_BYTES
-    const what = isLong ? 'a name' : 'names'
-    throw new ImageError(
-      'limit-exceeded',
-      `Cannot read archive ${shown(this.#path)}: it has ${what} of more than ${limit} bytes`,
-      { facts: { path: this.#path, limit } },
-    )
+    if (name.length > MAX_NAME_BYTES) throw tooBig(this.#path, 'it has a name of', MAX_NAME_BYTES)
+    if (this.#nameBytes > MAX_NAMES_BYTES) throw tooBig(this.#path, 'it has names of', MAX_NAMES_BYTES)
   }
 }
 
