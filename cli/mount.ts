@@ -50,7 +50,7 @@ async function forEach(context: VerbContext, verb: 'mount' | 'unmount') {
     return ids
   })
   // Where there is no store there is no bundle; a name that was given has to be one.
-  if (found === null) for (const id of operands) fail(bundleMissing(verb, id))
+  if (found === null) for (const id of new Set(operands)) fail(bundleMissing(verb, id))
   return answer('', exitStatus)
 }
 

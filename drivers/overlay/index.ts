@@ -122,9 +122,9 @@ class OverlayDriver implements Driver {
     return this.#bases.prepare(base, this.#format.base, this.#options.verity, signal)
   }
 
-  removeBase(id: BaseId): Promise<void> {
-    this.#rootfs.forgetBase(id)
-    return this.#bases.remove(id)
+  async removeBase(id: BaseId): Promise<void> {
+    await this.#rootfs.forgetBase(id)
+    await this.#bases.remove(id)
   }
 
   checkBase(id: BaseId, digest: VerityDigest): Promise<void> {
@@ -155,8 +155,8 @@ class OverlayDriver implements Driver {
     return this.#rootfs.usage(place)
   }
 
-  async close(): Promise<void> {
-    this.#rootfs[Symbol.dispose]()
+  close(): Promise<void> {
+    return this.#rootfs[Symbol.asyncDispose]()
   }
 
   listBases(): AsyncIterable<BaseId> {

@@ -88,7 +88,7 @@ async function attempt(place: string, kind: BaseKind, { verity }: OverlayOptions
     path: (digest) => `${directory}/objects/${objectName(digest)}`,
   }
   const bases = new Bases(`${directory}/bases`)
-  using room = new RootfsRoom(bases, objects, verity, new LimitedSpaces(directory))
+  await using room = new RootfsRoom(bases, objects, verity, new LimitedSpaces(directory))
   const at = `${directory}/bundle/rootfs`
   try {
     const tree = sampleTree(objects)

@@ -24,6 +24,7 @@ import {
   type RootfsPlace,
   type RootfsSpec,
   type RootfsUsage,
+  removeAbandonedTree,
   removeTreeInSlices,
   toGrootError,
   unmountRootfs,
@@ -33,15 +34,17 @@ import {
 import { digestOf, hasAcl, openBaseImage } from './base-image.js'
 import { type Base, type Bases, damaged, noVerity, objectDamaged, topOf } from './bases.js'
 import { ImageMounts } from './image-mounts.js'
+import { LingeringOverlays } from './lingering.js'
 import { missingPoints } from './points.js'
 
 const MAX_STACKED = 64 // mounts on one place, so that whoever goes on mounting does not keep us for ever
 
-export class RootfsRoom implements Disposable {
+export class RootfsRoom implements AsyncDisposable {
   readonly #bases: Bases
   readonly #objects: ObjectReader
   readonly #verity: VerityMode
   readonly #images = new ImageMounts()
+  readonly #lingering = new LingeringOverlays()
   readonly #spaces: LimitedSpaces
 
   constructor(bases: Bases, objects: ObjectReader, verity: VerityMode, spaces: LimitedSpaces) {
@@ -120,12 +123,14 @@ export class RootfsRoom implements Disposable {
   }
 
   /** Lets go of a base that is to be removed. */
-  forgetBase(id: BaseId): void {
+  async forgetBase(id: BaseId): Promise<void> {
     this.#images.drop(id)
+    await this.#lingering.letGo()
   }
 
-  [Symbol.dispose](): void {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#images[Symbol.dispose]()
+    await this.#lingering.letGo()
   }
 
   mount(place: RootfsPlace): boolean {
@@ -155,7 +160,14 @@ export class RootfsRoom implements Disposable {
   }
 
   async remove(id: BundleId, at: string): Promise<void> {
-    this.unmount(at)
+    const isLimited = existsSync(spaceOf(at))
+    const wasMounted = await this.#lingering.outlast(at, async () => {
+      if (!this.unmount(at)) return false
+      await removeWritten(`${isLimited ? spaceOf(at) : dirname(at)}/upper`)
+      return true
+    })
+    // An overlay holds the filesystem of its limited space.
+    if (wasMounted && isLimited) await this.#lingering.letGo()
     await this.#spaces.remove(id, spaceOf(at))
     try {
       rmdirSync(at)
@@ -295,6 +307,16 @@ export class RootfsRoom implements Disposable {
 function writableOf({ at, limit, noSync }: Pick<RootfsPlace, 'at' | 'limit' | 'noSync'>): WritableLayers {
   const above = limit === null ? dirname(at) : spaceOf(at)
   return { upper: `${above}/upper`, work: `${above}/work`, volatile: noSync }
+}
+
+/** Of most containers that are started and ended it is empty. */
+async function removeWritten(upper: string): Promise<void> {
+  try {
+    rmdirSync(upper)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return
+    await removeAbandonedTree(upper)
+  }
 }
 
 function spaceOf(at: string): string {

@@ -30,7 +30,7 @@ export { cloneMount, placeMount, settleMount, unmount } from '../linux/mount-con
 export { isMountPoint } from '../linux/mount-points.js'
 export { namesIn } from '../linux/names.js'
 export { forgetVolatile, type WritableLayers } from '../linux/overlay-mount.js'
-export { removeTree, removeTreeInSlices } from '../linux/remove-tree.js'
+export { removeAbandonedTree, removeTree, removeTreeInSlices } from '../linux/remove-tree.js'
 export { runAtOnce, runInSlices, type Work } from '../linux/slices.js'
 export { fileSize } from '../linux/stat.js'
 export { syncDirectory, syncFilesystem, syncFilesystemOf } from '../linux/sync.js'

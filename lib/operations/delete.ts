@@ -43,11 +43,15 @@ export async function removeBundle(store: OpenedStore, id: BundleId, request: Lo
   // What is removed must not be gone before the record is: it would come back without.
   if (trashed !== null && !store.isOrdered) await syncDirectoryLater(layout.records)
   if (trashed !== null && !isThere) removeIfThere(layout.bundle(id))
-  await removeLeavings(store, id)
-  if (trashed !== null) {
-    if (store.isOrdered) await syncRename(layout, trashed)
-    await removeTrashed(trashed)
+  // Elsewhere the order of the two is kept, so that the one need not wait for the other.
+  const renamed = trashed !== null && store.isOrdered ? syncRename(layout, trashed) : null
+  renamed?.catch(() => {}) // who waits hears of it
+  try {
+    await removeLeavings(store, id)
+  } finally {
+    await renamed
   }
+  if (trashed !== null) await removeTrashed(trashed)
   for (const record of unfinished) await removeTrashed(record)
   return trashed !== null || unfinished.length > 0
 }
@@ -76,9 +80,8 @@ function trashedRecords({ trash }: StoreLayout, id: BundleId): string[] {
 }
 
 /**
- * Waits until a record is gone from its place also after a power cut. An unmount has mostly written the journal by now, and
- * then there is nothing to wait for: the rename changed the file too, and fsync(2) of a file waits for what changed it. For a
- * directory ext4 would write the journal once more.
+ * Waits until a record is gone from its place also after a power cut: the rename changed the file too, and fsync(2) of a
+ * file waits for what changed it. Syncing a directory ext4 writes the journal each time, whatever changed in it.
  */
 async function syncRename(layout: StoreLayout, trashed: string): Promise<void> {
   // A clean may have emptied the trash.

@@ -1,8 +1,8 @@
 /**
  * limit: another disk limit for a bundle that was made with one.
  */
-import { NotFoundError, UnsupportedError } from '../errors.js'
-import { parseBundleId } from '../store/bundle-id.js'
+import { UnsupportedError } from '../errors.js'
+import { bundleMissing, parseBundleId } from '../store/bundle-id.js'
 import { readBundle } from '../store/bundles.js'
 import { checkWritable } from '../store/descriptor.js'
 import type { RecordedLimit } from '../store/recorded-limit.js'
@@ -29,11 +29,7 @@ export async function limitBundle(
   checkWritable(layout.descriptor, store.descriptor)
   await using _lock = await locks.bundle(id, lockRequest(request))
   const record = readBundle(layout, id)
-  if (record === null) {
-    throw new NotFoundError('bundle-missing', `Cannot limit bundle "${id}": there is none with this id`, {
-      facts: { id },
-    })
-  }
+  if (record === null) throw bundleMissing('limit', id)
   if (record.limit === null || driver.setLimit === undefined) throw unlimited(id)
   const excludesImage = request.excludeImageFromQuota ?? record.limit.excludesImage
   const plan = { bytes, excludesImage, backend: record.limit.backend }

@@ -2,8 +2,8 @@
  * mount and unmount: root filesystems that stand by mounts, after a reboot or before a repair.
  */
 import type { RootfsPlace } from '../driver/contract.js'
-import { NotFoundError, UsageError } from '../errors.js'
-import { parseBundleId } from '../store/bundle-id.js'
+import { UsageError } from '../errors.js'
+import { bundleMissing, parseBundleId } from '../store/bundle-id.js'
 import { type BundleRecord, readBundle } from '../store/bundles.js'
 import { checkWritable } from '../store/descriptor.js'
 import type { StoreLayout } from '../store/layout.js'
@@ -58,11 +58,7 @@ async function change(
   checkWritable(layout.descriptor, store.descriptor)
   await using _lock = await locks.bundle(id, lockRequest(options))
   const record = readBundle(layout, id)
-  if (record === null) {
-    throw new NotFoundError('bundle-missing', `Cannot ${verb} bundle "${id}": there is none with this id`, {
-      facts: { id },
-    })
-  }
+  if (record === null) throw bundleMissing(verb, id)
   if (verb === 'mount' && record.mounts.length > 0) {
     throw new UsageError(
       'option-invalid',

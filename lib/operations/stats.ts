@@ -2,10 +2,9 @@
  * stats: what a bundle takes on disk.
  */
 import { existsSync } from 'node:fs'
-import { NotFoundError } from '../errors.js'
 import { VOLUMES_DIRECTORY } from '../image/volumes.js'
 import { diskUsage } from '../linux/disk-usage.js'
-import { parseBundleId } from '../store/bundle-id.js'
+import { bundleMissing, parseBundleId } from '../store/bundle-id.js'
 import { readBundle } from '../store/bundles.js'
 import type { BundleStats } from './api.js'
 import { limitInfo } from './disk-limit.js'
@@ -15,10 +14,7 @@ import type { OpenedStore } from './opened-store.js'
 /** @throws {NotFoundError} `bundle-missing` */
 export async function bundleStats({ layout, driver }: OpenedStore, id: string): Promise<BundleStats> {
   const bundleId = parseBundleId(id)
-  const missing = () =>
-    new NotFoundError('bundle-missing', `Cannot show bundle "${bundleId}": there is none with this id`, {
-      facts: { id: bundleId },
-    })
+  const missing = () => bundleMissing('show', bundleId)
   const record = readBundle(layout, bundleId)
   if (record === null) throw missing()
   try {

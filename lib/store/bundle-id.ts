@@ -2,7 +2,7 @@
  * Bundle ids: the one pattern that every verb accepts. An id becomes a directory name, so it is checked before anything
  * is touched.
  */
-import { UsageError } from '../errors.js'
+import { NotFoundError, UsageError } from '../errors.js'
 
 export type BundleId = string & { readonly __brand: 'BundleId' }
 
@@ -18,4 +18,11 @@ export function parseBundleId(value: unknown): BundleId {
     `Cannot use ${shown} as a bundle id: it needs 1 to 128 letters, digits, dots, underscores or dashes, a letter or digit first`,
     { facts: { pattern: BUNDLE_ID.source } },
   )
+}
+
+/** What is thrown for a bundle that is not there. @param doing `show` */
+export function bundleMissing(doing: string, id: BundleId): NotFoundError {
+  return new NotFoundError('bundle-missing', `Cannot ${doing} bundle "${id}": there is none with this id`, {
+    facts: { id },
+  })
 }

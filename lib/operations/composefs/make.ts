@@ -58,6 +58,9 @@ interface Scanned {
 
 async function nodesOfDirectory(request: MakeFromDirectory): Promise<Scanned> {
   if (request.digestStore === undefined) return { root: (await scanned(request, null)).root, objects: null }
+  const { checkRoot } = await import('./scan.js')
+  // Before a digest store is made.
+  checkRoot(request.directory)
   const { DigestStore } = await import('./digest-store.js')
   using store = DigestStore.open(request.digestStore, request.directory)
   const { root, staged } = await scanned(request, store.place)

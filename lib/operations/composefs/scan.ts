@@ -12,7 +12,7 @@ import { isErrno, NotFoundError, toGrootError, UsageError } from '../../errors.j
 import { pathString } from '../../linux/c-string.js'
 import { DirectoryChain } from '../../linux/directory-chain.js'
 import { withPath } from '../../linux/errno.js'
-import { openDirectory, openDirectoryAt, readLinkAt } from '../../linux/files.js'
+import { close, openDirectory, openDirectoryAt, readLinkAt } from '../../linux/files.js'
 import { readDirectory } from '../../linux/read-directory.js'
 import { runInSlices, type Work } from '../../linux/slices.js'
 import { type FileKind, type FileStat, statAt, statDescriptor } from '../../linux/stat.js'
@@ -74,6 +74,11 @@ export async function scanToTree(path: string, options: ScanOptions): Promise<Sc
   } finally {
     await scan.close()
   }
+}
+
+/** @throws {NotFoundError} `file-missing` @throws {UsageError} `usage-invalid` when it is no directory */
+export function checkRoot(path: string): void {
+  close(openRoot(path))
 }
 
 function openRoot(path: string): number {

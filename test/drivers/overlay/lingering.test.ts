@@ -1,0 +1,90 @@
+/**
+ * What becomes of overlays when their bundles are deleted, on a filesystem that can be told what it wrote and that
+ * nobody holds any longer.
+ */
+import { execFileSync } from 'node:child_process'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { basename } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { type CreateRequest, type GrootStore, openStore } from '../../../lib/index.js'
+import { AS_ROOT, Place } from '../../lib/operations/testing.js'
+
+const WRITTEN_KIB = 64 * 1024
+
+describe.skipIf(!AS_ROOT)('deleted overlays (needs root)', () => {
+  let place: Place
+  let disk: string
+  let store: GrootStore
+  beforeEach(async () => {
+    place = new Place()
+    disk = `${place.directory}/disk`
+    mkdirSync(disk)
+    const image = `${place.directory}/disk.image`
+    writeFileSync(image, '')
+    truncateSync(image, 512 * 1024 ** 2)
+    execFileSync('mkfs.ext4', ['-q', '-F', '-E', 'lazy_itable_init=0,lazy_journal_init=0', image])
+    execFileSync('mount', ['-o', 'loop', image, disk])
+    // What is let go of after a while is not here, if nobody asks for it.
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    store = await openStore({ path: `${disk}/store`, driver: 'overlay', thread: 'caller' })
+  })
+  afterEach(async () => {
+    await store.close()
+    try {
+      // Fails where anything is held; for a moment others may, who copy all mounts for a namespace of their own.
+      execFileSync('sh', ['-c', 'for n in 1 2 3 4 5; do umount "$0" && exit; sleep 0.2; done; exit 1', disk])
+    } finally {
+      vi.useRealTimers()
+      place.remove()
+    }
+  })
+
+  const create = async (change: Partial<CreateRequest> = {}) => {
+    await store.create({ ...place.request(change), id: 'b1' })
+    return `${disk}/store/bundles/b1/rootfs`
+  }
+  const writtenKib = () => {
+    const device = execFileSync('findmnt', ['-n', '-o', 'SOURCE', disk], { encoding: 'utf8' }).trim()
+    return Number(readFileSync(`/sys/fs/ext4/${basename(device)}/session_write_kbytes`, 'utf8'))
+  }
+
+  it('are deleted without that what was in them is written to the disk', async () => {
+    const rootfs = await create()
+    writeFileSync(`${rootfs}/big`, Buffer.alloc(WRITTEN_KIB * 1024, 'big'))
+    const before = writtenKib()
+    expect(await store.delete('b1')).toMatchObject({ existed: true })
+    await store.close()
+    execFileSync('sync', ['--file-system', disk])
+    expect(writtenKib() - before).toBeLessThan(WRITTEN_KIB / 4)
+  })
+
+  it('are kept with all that was written while they are used', async () => {
+    const rootfs = await create()
+    writeFileSync(`${rootfs}/file`, 'written')
+    const user = openSync(`${rootfs}/file`, 'r')
+    try {
+      await expect(store.delete('b1')).rejects.toMatchObject({ code: 'mount-busy' })
+      expect(readFileSync(`${rootfs}/file`, 'utf8')).toBe('written')
+    } finally {
+      closeSync(user)
+    }
+    expect(await store.delete('b1')).toMatchObject({ existed: true })
+    expect(existsSync(`${disk}/store/bundles/b1`)).toBe(false)
+  })
+
+  it('keep no device of a limit', async () => {
+    await create({ diskLimitSizeBytes: 64 * 1024 ** 2, quotaBackend: 'loop', excludeImageFromQuota: true })
+    await store.delete('b1')
+    expect(execFileSync('losetup', ['--list', '--output', 'BACK-FILE'], { encoding: 'utf8' })).not.toContain(
+      `${disk}/store`,
+    )
+  })
+})
