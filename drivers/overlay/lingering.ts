@@ -5,7 +5,7 @@
  * (ovl_sync_fs), and whoever unmounts waits for it. A further mount without a place takes that out of the way: what the
  * container wrote is removed by then and need not be written, and nobody waits.
  */
-import { close, closeSync } from 'node:fs'
+import { close } from 'node:fs'
 import { promisify } from 'node:util'
 import { byteString, cloneMount, isErrno } from '../../lib/driver/kit.js'
 
@@ -17,51 +17,53 @@ const closeInBackground = promisify(close)
 export class LingeringOverlays {
   readonly #held: number[] = []
   #timer: NodeJS.Timeout | null = null
-  #running: Promise<void> | null = null
+  /** Settles when all are closed that were let go of. */
+  #closed: Promise<void> = Promise.resolve()
 
   /**
    * Holds what is mounted on a place while that is taken away, and for a moment longer.
    *
    * @param unmount says whether something was mounted
+   * @param isAwaited ends only when it is let go of
    */
-  async outlast(at: string, unmount: () => Promise<boolean>): Promise<boolean> {
+  async outlast(at: string, isAwaited: boolean, unmount: () => Promise<boolean>): Promise<void> {
     const overlay = further(at)
     let wasMounted = false
     try {
       wasMounted = await unmount()
     } finally {
       if (overlay !== null) {
-        if (wasMounted) await this.#letGoLater(overlay)
-        else closeSync(overlay)
+        if (isAwaited || !wasMounted) await letGoOf(overlay)
+        else await this.#letGoLater(overlay)
       }
     }
-    return wasMounted
   }
 
-  /** Waits only when many are held. */
+  /** Where many are held, one of them is waited for. */
   async #letGoLater(overlay: number): Promise<void> {
     this.#held.push(overlay)
-    if (this.#held.length > MAX_HELD) return this.letGo()
     this.#timer ??= setTimeout(() => void this.letGo(), PAUSE_MS).unref()
+    if (this.#held.length > MAX_HELD) await letGoOf(this.#held.shift()!)
   }
 
-  /** Lets go of all that are held. */
-  async letGo(): Promise<void> {
+  /** Lets go of all that are held, one after the other: the disk has others to serve. */
+  letGo(): Promise<void> {
     if (this.#timer !== null) clearTimeout(this.#timer)
     this.#timer = null
-    this.#running ??= this.#closeEach().finally(() => {
-      this.#running = null
-    })
-    await this.#running
+    this.#closed = this.#closed.then(() => this.#closeEach())
+    return this.#closed
   }
 
-  /** One after the other: the disk has others to serve. */
   async #closeEach(): Promise<void> {
     for (let overlay = this.#held.shift(); overlay !== undefined; overlay = this.#held.shift()) {
-      // The descriptor is gone whatever close(2) says.
-      await closeInBackground(overlay).catch(() => {})
+      await letGoOf(overlay)
     }
   }
+}
+
+/** The descriptor is gone whatever close(2) says. */
+async function letGoOf(overlay: number): Promise<void> {
+  await closeInBackground(overlay).catch(() => {})
 }
 
 /** A further mount of what is mounted on a place. @returns null where there is none to be had, or no such place */

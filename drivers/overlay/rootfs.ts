@@ -161,13 +161,12 @@ export class RootfsRoom implements AsyncDisposable {
 
   async remove(id: BundleId, at: string): Promise<void> {
     const isLimited = existsSync(spaceOf(at))
-    const wasMounted = await this.#lingering.outlast(at, async () => {
+    // An overlay holds the filesystem of its limited space.
+    await this.#lingering.outlast(at, isLimited, async () => {
       if (!this.unmount(at)) return false
       await removeWritten(`${isLimited ? spaceOf(at) : dirname(at)}/upper`)
       return true
     })
-    // An overlay holds the filesystem of its limited space.
-    if (wasMounted && isLimited) await this.#lingering.letGo()
     await this.#spaces.remove(id, spaceOf(at))
     try {
       rmdirSync(at)
