@@ -118,6 +118,8 @@ function findTools(options: Options, places: Places, undo: Undo): Tool[] {
     ...grootTools(places, options.runtimes),
     ...peers.filter((tool) => distinct.get(tool.name) === tool),
   ]
+  const unknown = options.tools.filter((part) => !all.some(({ name }) => name.includes(part)))
+  if (unknown.length > 0) throw new Error(`there is no tool here with a name like ${unknown.join(', ')}`)
   return all.filter(({ name }) => options.tools.some((part) => name.includes(part)))
 }
 
