@@ -18,7 +18,8 @@ export const unmount: Verb = (context) => forEach(context, 'unmount')
 
 async function forEach(context: VerbContext, verb: 'mount' | 'unmount') {
   const { options, operands } = context
-  for (const id of operands) checkId(id)
+  const given = new Set(operands)
+  for (const id of given) checkId(id)
   if (operands.length > 0 === (options.all ?? false)) {
     const found = operands.length > 0 ? 'both were given' : 'neither was given'
     throw new UsageError('usage-invalid', `Cannot ${verb}: ids or --all are needed, ${found}`, {
@@ -32,7 +33,7 @@ async function forEach(context: VerbContext, verb: 'mount' | 'unmount') {
   }
   if (verb === 'mount') await mountFilesystem(context)
   const found = await withExistingStore(context, async (store) => {
-    const ids = options.all ? await allIds(store, context) : new Set(operands)
+    const ids = options.all ? await allIds(store, context) : given
     for (const id of ids) {
       throwIfAborted(context.signal)
       try {
@@ -50,7 +51,7 @@ async function forEach(context: VerbContext, verb: 'mount' | 'unmount') {
     return ids
   })
   // Where there is no store there is no bundle; a name that was given has to be one.
-  if (found === null) for (const id of new Set(operands)) fail(bundleMissing(verb, id))
+  if (found === null) for (const id of given) fail(bundleMissing(verb, id))
   return answer('', exitStatus)
 }
 

@@ -164,17 +164,11 @@ export class RootfsRoom implements AsyncDisposable {
     // An overlay holds the filesystem of its limited space.
     await this.#lingering.outlast(at, isLimited, async () => {
       if (!this.unmount(at)) return false
-      await removeWritten(`${isLimited ? spaceOf(at) : dirname(at)}/upper`)
+      await removeDirectory(`${isLimited ? spaceOf(at) : dirname(at)}/upper`, removeAbandonedTree)
       return true
     })
     await this.#spaces.remove(id, spaceOf(at))
-    try {
-      rmdirSync(at)
-    } catch (error) {
-      if (isErrno(error, 'ENOENT')) return
-      if (!isErrno(error, 'ENOTEMPTY', 'ENOTDIR')) throw error
-      await removeTreeInSlices(at)
-    }
+    await removeDirectory(at, removeTreeInSlices)
   }
 
   async usage(place: RootfsPlace): Promise<RootfsUsage> {
@@ -308,13 +302,13 @@ function writableOf({ at, limit, noSync }: Pick<RootfsPlace, 'at' | 'limit' | 'n
   return { upper: `${above}/upper`, work: `${above}/work`, volatile: noSync }
 }
 
-/** Of most containers that are started and ended it is empty. */
-async function removeWritten(upper: string): Promise<void> {
+/** Most often it is empty; what else it is, or why it stays, is for the removal of a tree to tell. */
+async function removeDirectory(path: string, removeTree: (path: string) => Promise<void>): Promise<void> {
   try {
-    rmdirSync(upper)
+    rmdirSync(path)
   } catch (error) {
     if (isErrno(error, 'ENOENT')) return
-    await removeAbandonedTree(upper)
+    await removeTree(path)
   }
 }
 

@@ -258,6 +258,7 @@ describe('a store that is not there', () => {
     ],
     ['stats web', 13, '', `${note}groot: Cannot show bundle "web": there is none with this id\n`],
     ['mount --all', 0, '', note],
+    ['mount web web', 13, '', `${note}groot: Cannot mount bundle "web": there is none with this id\n`],
     [
       'unmount web web-2',
       13,

@@ -2,9 +2,10 @@
  * A btrfs of a test's own, in a sparse file. Knows no test runner: programs in other machines use it too.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { mountNewDisk } from './new-disk.js'
 
 export interface Btrfs extends Disposable {
   /** Where it is mounted; the top of the filesystem. */
@@ -43,11 +44,7 @@ export function makeBtrfs({ megabytes = 512, mountOptions = [] }: BtrfsOptions =
   const remove = () => rmSync(directory, { recursive: true, force: true })
   try {
     chmodSync(directory, 0o755)
-    mkdirSync(path)
-    writeFileSync(image, '')
-    truncateSync(image, megabytes * 1024 * 1024)
-    execFileSync('mkfs.btrfs', ['--quiet', image], { stdio: ['ignore', 'ignore', 'pipe'] })
-    execFileSync('mount', ['-t', 'btrfs', '-o', ['loop', ...mountOptions].join(','), image, path])
+    mountNewDisk(image, path, { type: 'btrfs', megabytes, mountOptions })
   } catch (error) {
     remove()
     throw error

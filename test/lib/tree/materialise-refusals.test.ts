@@ -1,12 +1,13 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { chmodSync, mkdirSync, rmSync, symlinkSync, truncateSync, unlinkSync } from 'node:fs'
+import { chmodSync, rmSync, symlinkSync, truncateSync, unlinkSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { type ByteString, byteString } from '../../../lib/bytes.js'
 import type { VerityDigest } from '../../../lib/digest.js'
 import { linesOfTree } from '../../../lib/testkit/lines-of-tree.js'
 import { treeLines } from '../../../lib/testkit/tree-lines.js'
 import type { Directory, Inode, RegularFile } from '../../../lib/tree/model.js'
+import { mountNewDisk } from '../../support/new-disk.js'
 import { isRoot, openBelow, rejectionOf } from '../linux/scratch.js'
 import { directory, expectExact, file, me, meta, tree, useBench, write, xattrs } from './materialise-bench.js'
 
@@ -142,12 +143,9 @@ describe('materialise refuses what cannot be exact', () => {
   it.skipIf(!canLoop)(
     'what a small ext4 cannot hold, and tells that from a full disk (needs root and mkfs.ext4)',
     async () => {
-      const image = `${bench.path}/image`
-      execFileSync('truncate', ['-s', '16M', image])
-      execFileSync('mkfs.ext4', ['-q', '-I', '256', '-O', '^ea_inode,^has_journal', image])
       const mount = `${bench.path}/mount`
-      mkdirSync(mount)
-      execFileSync('mount', ['-o', 'loop', image, mount])
+      const options = ['-I', '256', '-O', '^ea_inode,^has_journal']
+      mountNewDisk(`${bench.path}/image`, mount, { type: 'ext4', megabytes: 16, options })
       try {
         bench.rootfs = `${mount}/a`
         expect(
@@ -185,11 +183,8 @@ describe('materialise refuses what cannot be exact', () => {
 
   const canXfs = isRoot && spawnSync('mkfs.xfs', ['-V']).status === 0
   it.skipIf(!canXfs)('device numbers that XFS has no bits for (needs root and mkfs.xfs)', async () => {
-    const [image, mount] = [`${bench.path}/image`, `${bench.path}/mount`]
-    execFileSync('truncate', ['-s', '512M', image])
-    execFileSync('mkfs.xfs', ['-q', image])
-    mkdirSync(mount)
-    execFileSync('mount', ['-o', 'loop', image, mount])
+    const mount = `${bench.path}/mount`
+    mountNewDisk(`${bench.path}/image`, mount, { type: 'xfs', megabytes: 512 })
     try {
       bench.rootfs = `${mount}/a`
       const device: Inode = { ...meta(), kind: 'block', major: 4095, minor: 1_048_575 }
@@ -204,11 +199,8 @@ describe('materialise refuses what cannot be exact', () => {
   })
 
   it.skipIf(!canLoop)('nanoseconds on an ext4 with small inodes (needs root and mkfs.ext4)', async () => {
-    const [image, mount] = [`${bench.path}/image`, `${bench.path}/mount`]
-    execFileSync('truncate', ['-s', '16M', image])
-    execFileSync('mkfs.ext4', ['-q', '-I', '128', image], { stdio: 'ignore' })
-    mkdirSync(mount)
-    execFileSync('mount', ['-o', 'loop', image, mount])
+    const mount = `${bench.path}/mount`
+    mountNewDisk(`${bench.path}/image`, mount, { type: 'ext4', megabytes: 16, options: ['-I', '128'] })
     try {
       bench.rootfs = `${mount}/a`
       expect(await refused({ f: file('x') })).toMatchObject(unrepresentable('f', 'mtime', '1000.000000001'))

@@ -478,6 +478,17 @@ describe('a digest store', () => {
     },
   )
 
+  it.each([
+    ['missing', 'file-missing'],
+    ['file', 'usage-invalid'],
+    ['file/below', 'usage-invalid'],
+  ])('is not made when what is to be scanned cannot be: %s', async (path, code) => {
+    writeFileSync(at('file'), '')
+    const error = await rejectionOf(composefs.make({ directory: at(path), digestStore: at('objects') }))
+    expect(error).toMatchObject({ code, facts: { path: at(path) } })
+    expect(existsSync(at('objects'))).toBe(false)
+  })
+
   it('that cannot be one is refused', async () => {
     const directory = source()
     writeFileSync(at('file'), '')
